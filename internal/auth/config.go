@@ -1,0 +1,72 @@
+package auth
+
+import (
+	"fmt"
+
+	"github.com/oncegate/oncegate/internal/units"
+)
+
+// IssuerConfig is one entry of issuers: who signs tokens and how they are checked.
+type IssuerConfig struct {
+	Issuer      string         `yaml:"issuer" required:"true" nonempty:"true" doc:"The exact iss claim."`
+	Audiences   []string       `yaml:"audiences" required:"true" nonempty:"true" doc:"One of these must stand in aud."`
+	JWKS        string         `yaml:"jwks" doc:"URL of the key set; https, or http on loopback."`
+	Discovery   bool           `yaml:"discovery" later:"true" doc:"Find the key set by OpenID discovery."`
+	Keys        []string       `yaml:"keys" nonempty:"true" doc:"Files with public keys: PEM or JWKS."`
+	Secret      units.Secret   `yaml:"secret" doc:"The shared secret of HS256, HS384 or HS512; at least as long as the hash."`
+	Algorithms  []string       `yaml:"algorithms" required:"true" nonempty:"true" doc:"Signature algorithms accepted, all of one family."`
+	Leeway      units.Duration `yaml:"leeway" default:"30s" max:"2m" doc:"Tolerance for clocks."`
+	MaxLifetime units.Duration `yaml:"max_lifetime" default:"24h" min:"1s" doc:"Longest time between iat and exp."`
+	Typ         string         `yaml:"typ" doc:"Demanded typ of the token header, such as at+jwt."`
+	Revocation  bool           `yaml:"revocation" later:"true" doc:"Check the deny list of token ids and subjects."`
+}
+
+// APIKeysConfig is one entry of api_keys.
+type APIKeysConfig struct {
+	Header string      `yaml:"header" default:"X-Api-Key" doc:"The header that carries the key."`
+	Keys   []APIKeyRow `yaml:"keys" doc:"The keys, by their hash."`
+}
+
+// APIKeyRow is one key.
+type APIKeyRow struct {
+	ID     string            `yaml:"id" required:"true" doc:"Shown in logs; the client's name."`
+	SHA256 string            `yaml:"sha256" required:"true" doc:"SHA-256 of the key, in hex."`
+	Scopes []string          `yaml:"scopes" doc:"Scopes that the key has."`
+	Claims map[string]string `yaml:"claims" doc:"Claims that the key has."`
+}
+
+// Config is a route's auth. Exactly one way must be written: silence is an error.
+type Config struct {
+	None     bool     `yaml:"-"`
+	Issuers  []string `yaml:"issuers" nonempty:"true" doc:"Issuers whose tokens are taken."`
+	APIKeys  []string `yaml:"api_keys" nonempty:"true" later:"true" doc:"Key lists that are taken."`
+	Optional bool     `yaml:"optional" doc:"No credential is anonymous; a bad one is still refused."`
+	Require  Require  `yaml:"require" doc:"What the verified client must have."`
+}
+
+// Require is what a verified client must have, all of it.
+type Require struct {
+	Scopes []string             `yaml:"scopes" nonempty:"true" doc:"Scopes that must all be there."`
+	Claims map[string]OneOrMany `yaml:"claims" nonempty:"true" doc:"Claims and the values they may have."`
+}
+
+// OneOrMany is a list that may be written as one word.
+type OneOrMany []string
+
+// ForwardConfig is what of the client's identity goes upstream.
+type ForwardConfig struct {
+	Claims        map[string]string `yaml:"claims" doc:"Headers and the claims that fill them; a client can never set these itself."`
+	Authorization bool              `yaml:"authorization" default:"false" doc:"Pass the client's Authorization on."`
+}
+
+// FromScalar takes the word none.
+func (c *Config) FromScalar(text string) error {
+	if text != "none" {
+		return fmt.Errorf("unknown auth %q: write none, or a mapping with issuers", text)
+	}
+	c.None = true
+	return nil
+}
+
+// FromScalar takes one value.
+func (o *OneOrMany) FromScalar(text string) error { *o = OneOrMany{text}; return nil }

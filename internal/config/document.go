@@ -1,0 +1,93 @@
+package config
+
+import (
+	"github.com/oncegate/oncegate/internal/auth"
+	"github.com/oncegate/oncegate/internal/breaker"
+	"github.com/oncegate/oncegate/internal/dedup"
+	"github.com/oncegate/oncegate/internal/edge"
+	"github.com/oncegate/oncegate/internal/ratelimit"
+	"github.com/oncegate/oncegate/internal/routes"
+	"github.com/oncegate/oncegate/internal/units"
+	"github.com/oncegate/oncegate/internal/upstream"
+)
+
+// Document is the whole of gateway.yaml, decoded, with defaults filled in.
+type Document struct {
+	Version    int                           `yaml:"version" required:"true" min:"1" max:"1" doc:"The version of this format: 1."`
+	Listen     edge.Config                   `yaml:"listen" doc:"The port for clients."`
+	Admin      AdminConfig                   `yaml:"admin" doc:"Health, metrics and the admin API."`
+	State      StateConfig                   `yaml:"state" doc:"Where records of keyed writes live."`
+	Issuers    map[string]auth.IssuerConfig  `yaml:"issuers" doc:"Who signs tokens."`
+	APIKeys    map[string]auth.APIKeysConfig `yaml:"api_keys" later:"true" doc:"Lists of API keys."`
+	RateLimits map[string]ratelimit.Config   `yaml:"rate_limits" doc:"Named buckets; a name's buckets are shared by all routes that use it."`
+	Upstreams  map[string]UpstreamConfig     `yaml:"upstreams" doc:"The services behind the gateway."`
+	Defaults   DefaultsConfig                `yaml:"defaults" doc:"Policies of routes that do not say their own."`
+	Routes     []RouteConfig                 `yaml:"routes" required:"true" nonempty:"true" doc:"Which request goes where, and by which rules."`
+}
+
+// UpstreamConfig is an upstream with its breaker.
+type UpstreamConfig struct {
+	upstream.Config `yaml:",inline"`
+	Breaker         *breaker.Config `yaml:"breaker" doc:"Stops calls to a failing upstream; {} takes the defaults."`
+}
+
+// AdminConfig is the admin port.
+type AdminConfig struct {
+	Address string       `yaml:"address" default:"127.0.0.1:9901" doc:"host:port of health, metrics and the admin API."`
+	Token   units.Secret `yaml:"token" doc:"Bearer token of the API; obligatory when the address is not loopback."`
+}
+
+// StateConfig is where records of keyed writes live.
+type StateConfig struct {
+	Store         string       `yaml:"store" default:"embedded" enum:"embedded redis memory" doc:"embedded: durable, one node; redis: a fleet; memory: lost at exit."`
+	Path          string       `yaml:"path" default:"./data" nonempty:"true" doc:"Folder of the embedded store."`
+	EncryptionKey units.Secret `yaml:"encryption_key" later:"true" doc:"Seals stored answers (AES-256-GCM)."`
+	Redis         RedisConfig  `yaml:"redis" later:"true" doc:"The Redis of a fleet."`
+}
+
+// RedisConfig is how Redis is reached.
+type RedisConfig struct {
+	Addresses    []string     `yaml:"addresses" doc:"host:port of servers or sentinels."`
+	Mode         string       `yaml:"mode" default:"single" enum:"single sentinel cluster" doc:"The kind of deployment."`
+	Master       string       `yaml:"master" doc:"Name of the primary, for sentinel."`
+	Username     string       `yaml:"username" doc:"User."`
+	Password     units.Secret `yaml:"password" doc:"Password."`
+	Database     int          `yaml:"database" default:"0" min:"0" doc:"Number of the database."`
+	TLS          *RedisTLS    `yaml:"tls" doc:"TLS to Redis."`
+	Prefix       string       `yaml:"prefix" default:"oncegate" doc:"Begins every key."`
+	WaitReplicas int          `yaml:"wait_replicas" default:"0" min:"0" doc:"Replicas that must have a claim before it counts."`
+}
+
+// RedisTLS is TLS to Redis.
+type RedisTLS struct {
+	CA         string `yaml:"ca" doc:"File of trusted roots."`
+	ServerName string `yaml:"server_name" doc:"Name that the certificate must have."`
+}
+
+// DefaultsConfig holds policies of a route that stand for every route that does not say its own. Pointers and nil slices
+// tell silence from a value.
+type DefaultsConfig struct {
+	Auth       *auth.Config        `yaml:"auth" doc:"Who may call."`
+	RateLimits []string            `yaml:"rate_limits" doc:"Names of limits."`
+	Dedup      *dedup.Config       `yaml:"dedup" doc:"How keyed writes happen once."`
+	Timeout    *units.Duration     `yaml:"timeout" min:"1ms" doc:"The whole request."`
+	Body       *units.Size         `yaml:"body" doc:"Largest request body."`
+	Forward    *auth.ForwardConfig `yaml:"forward" doc:"What of the identity goes upstream."`
+	Mode       string              `yaml:"mode" default:"enforce" enum:"enforce shadow" later:"true" doc:"shadow decides and counts but refuses nothing."`
+}
+
+// RouteConfig is one route.
+type RouteConfig struct {
+	ID         string              `yaml:"id" required:"true" nonempty:"true" doc:"Name in logs, metrics and the admin API; unique."`
+	Match      routes.Match        `yaml:"match" required:"true" doc:"Which requests it takes."`
+	Auth       *auth.Config        `yaml:"auth" doc:"Who may call: none must be written."`
+	RateLimits []string            `yaml:"rate_limits" doc:"Names of limits; all must have a token."`
+	Dedup      *dedup.Config       `yaml:"dedup" doc:"How keyed writes happen once."`
+	Timeout    *units.Duration     `yaml:"timeout" min:"1ms" doc:"The whole request; by default 60s."`
+	Body       *units.Size         `yaml:"body" doc:"Largest request body; by default listen.limits.body."`
+	Rewrite    map[string]any      `yaml:"rewrite" later:"true" doc:"Changes to what goes upstream."`
+	Forward    *auth.ForwardConfig `yaml:"forward" doc:"What of the identity goes upstream."`
+	To         string              `yaml:"to" required:"true" doc:"The upstream's name."`
+	Fallback   []any               `yaml:"fallback" later:"true" doc:"Answers when the upstream fails."`
+	Mode       string              `yaml:"mode" default:"enforce" enum:"enforce shadow" later:"true" doc:"shadow decides and counts but refuses nothing."`
+}

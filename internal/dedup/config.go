@@ -1,0 +1,35 @@
+package dedup
+
+import "github.com/oncegate/oncegate/internal/units"
+
+// Config is a route's dedup: how keyed writes happen once.
+type Config struct {
+	Key                string         `yaml:"key" default:"optional" enum:"required optional" doc:"Whether a write must carry an Idempotency-Key."`
+	Methods            []string       `yaml:"methods" default:"[POST, PATCH]" enum:"POST PATCH PUT DELETE" nonempty:"true" doc:"Methods that are protected."`
+	Scope              string         `yaml:"scope" doc:"Keys are unique within it; by default the upstream's name."`
+	Client             string         `yaml:"client" default:"subject" doc:"Whose key it is: subject, or header:X-... on a route with auth: none."`
+	Keep               Keep           `yaml:"keep" doc:"How long answers and keys are kept."`
+	MaxAnswer          units.Size     `yaml:"max_answer" default:"256KiB" min:"1KiB" max:"1MiB" doc:"A larger answer is passed on and remembered as finished, not kept."`
+	Wait               units.Duration `yaml:"wait" default:"0s" later:"true" doc:"How long a duplicate of a running request waits before 409."`
+	FingerprintHeaders []string       `yaml:"fingerprint_headers" default:"[Content-Type]" doc:"Headers that must be the same in a repetition."`
+	KeepHeaders        []string       `yaml:"keep_headers" doc:"Response headers to keep besides the usual ones."`
+	ReleaseOn          []int          `yaml:"release_on" doc:"Further statuses that free the key."`
+	UpstreamDedup      bool           `yaml:"upstream_dedup" default:"false" later:"true" doc:"The upstream honours the key: an unknown outcome is sent again."`
+	StatusCheck        *StatusCheck   `yaml:"status_check" later:"true" doc:"Asks the upstream about unknown outcomes."`
+	ForwardKey         string         `yaml:"forward_key" default:"derived" enum:"derived as_sent none" doc:"The key that the upstream sees."`
+	OnStoreFailure     string         `yaml:"on_store_failure" default:"deny" enum:"deny allow" doc:"deny answers 503; allow passes the write unprotected, and says so."`
+}
+
+// Keep is how long records live.
+type Keep struct {
+	Answer units.Duration `yaml:"answer" default:"24h" min:"1s" doc:"The stored answer."`
+	Key    units.Duration `yaml:"key" default:"72h" min:"1s" doc:"The key; at least as long as the answer."`
+}
+
+// StatusCheck is the reconciliation of unknown outcomes.
+type StatusCheck struct {
+	URL         string         `yaml:"url" required:"true" doc:"Asked with {key} replaced."`
+	Executed    []int          `yaml:"executed" doc:"Statuses that mean executed."`
+	NotExecuted []int          `yaml:"not_executed" doc:"Statuses that mean not executed."`
+	Settle      units.Duration `yaml:"settle" default:"2m" doc:"The upstream's longest processing time."`
+}

@@ -1,0 +1,45 @@
+// Package edge holds what both edges share: the configuration of the port.
+package edge
+
+import "github.com/oncegate/oncegate/internal/units"
+
+// Config is listen: the port.
+type Config struct {
+	Address        string       `yaml:"address" default:":8080" doc:"host:port that clients connect to."`
+	TLS            *TLSConfig   `yaml:"tls" doc:"Serve TLS."`
+	TrustedProxies []string     `yaml:"trusted_proxies" doc:"Networks whose X-Forwarded-* fields are believed."`
+	Limits         LimitsConfig `yaml:"limits" doc:"What a client may ask of the gateway."`
+	Drain          DrainConfig  `yaml:"drain" doc:"How the gateway stops."`
+}
+
+// TLSConfig is TLS on the port.
+type TLSConfig struct {
+	Certificates []CertificateConfig `yaml:"certificates" required:"true" nonempty:"true" doc:"Certificates with their keys."`
+	ClientCA     string              `yaml:"client_ca" later:"true" doc:"Roots of client certificates."`
+	ClientAuth   string              `yaml:"client_auth" default:"none" enum:"none optional require" later:"true" doc:"Whether clients show a certificate."`
+	MinVersion   string              `yaml:"min_version" default:"1.2" enum:"1.2 1.3" doc:"Oldest TLS version."`
+}
+
+// CertificateConfig is a certificate with its key.
+type CertificateConfig struct {
+	Cert string `yaml:"cert" required:"true" doc:"PEM file of the chain."`
+	Key  string `yaml:"key" required:"true" doc:"PEM file of the private key."`
+}
+
+// LimitsConfig is what a client may ask of the gateway.
+type LimitsConfig struct {
+	Header           units.Size     `yaml:"header" default:"16KiB" min:"1KiB" max:"1MiB" doc:"Request line and header fields together; more is 431."`
+	Headers          int            `yaml:"headers" default:"100" min:"1" max:"1000" doc:"Number of header fields; more is 431."`
+	Body             units.Size     `yaml:"body" default:"8MiB" doc:"Request body unless the route says otherwise; more is 413."`
+	ReadTimeout      units.Duration `yaml:"read_timeout" default:"10s" min:"10ms" doc:"The head as a whole, and each pause in a body."`
+	WriteTimeout     units.Duration `yaml:"write_timeout" default:"60s" min:"10ms" doc:"Each pause while the client takes the answer."`
+	IdleTimeout      units.Duration `yaml:"idle_timeout" default:"60s" min:"10ms" doc:"A connection without a request."`
+	Connections      int            `yaml:"connections" default:"20000" min:"1" doc:"Connections at once."`
+	ConnectionsPerIP int            `yaml:"connections_per_ip" default:"0" min:"0" doc:"Connections of one address at once; 0: not limited."`
+}
+
+// DrainConfig is how the gateway stops.
+type DrainConfig struct {
+	Notice  units.Duration `yaml:"notice" default:"2s" doc:"Not ready, but still serving."`
+	Timeout units.Duration `yaml:"timeout" default:"30s" min:"1ms" doc:"Time for running requests after that."`
+}

@@ -1,0 +1,125 @@
+package pipeline
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Exchange is one request with its answer: a pooled struct of named facts. Everything of type []byte is borrowed and valid
+// until the exchange ends; what is kept longer is converted to a string, which copies. An exchange is used by one goroutine
+// at a time.
+type Exchange struct {
+	Request  Request
+	Response Response
+
+	Peer     netip.AddrPort // the connection's other end
+	ClientIP netip.Addr     // the client's address behind trusted proxies, unmapped; the peer's when there are none
+	Secure   bool           // the client's scheme is https: by TLS here, or as a trusted proxy says
+	ID       []byte         // the request id, 1-128 visible ASCII characters
+	Trace    Trace
+
+	Start    time.Time // when the head had been read
+	Deadline time.Time // bounds everything below the deadline layer; zero: none
+
+	Route  string // the id of the route; "" when none took the request
+	Params Params
+	Client Client
+
+	// Deferred is a limiter's refusal that dedup still has to decide on: a stored answer is replayed all the same. Whoever
+	// finds it set and has nothing to replay returns it.
+	Deferred error
+
+	Effect   Effect
+	Attempt  Attempt
+	Outgoing Outgoing
+	Problem  Problem
+	Keyed    bool // a claim is held: the client's leaving does not stop the work, nothing is sent twice
+	Replayed bool // the answer comes from the store
+
+	liveness Liveness
+	ends     [8]func(*Exchange, End)
+	nends    int
+}
+
+// Attempt is what the log and the metrics say of the calls to an upstream. The strings are owned by the snapshot.
+type Attempt struct {
+	Upstream string        // name in the document
+	Target   string        // host:port of the last try
+	Count    int           // dispatches that were begun
+	Duration time.Duration // from the first pick to the answer's head, in all tries
+	Broken   bool          // the answer's body broke off after its head had been passed on
+}
+
+// Client is who asks, as auth verified it; the zero value is anonymous. It is immutable and owns its strings.
+type Client struct {
+	Identity string // issuer and subject, unambiguous: the key of limits and records
+	Subject  string // what logs show
+	Issuer   string // the issuer's name in the document
+	Claims   Claims // nil when anonymous
+}
+
+// Anonymous reports whether nobody was authenticated.
+func (c *Client) Anonymous() bool { return c.Identity == "" }
+
+// Claims gives verified claims. Scalars are their text, lists and objects compact JSON. The string is owned.
+type Claims interface {
+	Claim(name string) (string, bool)
+}
+
+// Trace is the W3C trace context: continued from the client or begun here.
+type Trace struct {
+	ID     [16]byte
+	Parent [8]byte // the caller's span; zero when begun here
+	Span   [8]byte // ours, the parent of what the upstream does
+	Flags  byte
+	State  []byte // tracestate, borrowed; nil when begun here
+}
+
+// Liveness tells whether the client is still connected.
+type Liveness interface{ Gone() bool }
+
+// End is what is known after the last byte.
+type End struct {
+	Status            int
+	Kind              Refusal // 0: answered by the upstream, the store or the route itself
+	Err               error   // the refusal with its chain, for the log
+	BytesIn, BytesOut int64   // bodies, without heads
+	Aborted           bool    // the answer did not reach the client whole
+	At                time.Time
+}
+
+// Gone reports that the client left. It costs a system call on h1: ask only after a wait.
+func (x *Exchange) Gone() bool { return x.liveness != nil && x.liveness.Gone() }
+
+// AtEnd has f run once, after the last byte of the answer, in the reverse order of registration. f must not be a fresh
+// closure on the hot path; keep one per layer. More than eight are a programming error.
+func (x *Exchange) AtEnd(f func(*Exchange, End)) {
+	x.ends[x.nends] = f
+	x.nends++
+}
+
+// Begin readies a pooled exchange for a request. The edge calls it and fills in the facts it knows.
+func (x *Exchange) Begin(req Request, resp Response, live Liveness) {
+	*x = Exchange{Request: req, Response: resp, liveness: live}
+}
+
+// Finish runs what AtEnd registered. The edge calls it once, after the last byte.
+func (x *Exchange) Finish(end End) {
+	for x.nends > 0 {
+		x.nends--
+		x.ends[x.nends](x, end)
+	}
+}
+
+// Remaining is the time to the deadline, at most limit; limit 0 means no limit of its own. ok is false when nothing bounds
+// the step.
+func (x *Exchange) Remaining(now time.Time, limit time.Duration) (time.Duration, bool) {
+	if x.Deadline.IsZero() {
+		return limit, limit > 0
+	}
+	rest := x.Deadline.Sub(now)
+	if limit > 0 && limit < rest {
+		rest = limit
+	}
+	return rest, true
+}
