@@ -1,6 +1,10 @@
 package breaker
 
-import "github.com/oncegate/oncegate/internal/units"
+import (
+	"time"
+
+	"github.com/oncegate/oncegate/internal/units"
+)
 
 // Config is an upstream's breaker.
 type Config struct {
@@ -12,4 +16,21 @@ type Config struct {
 	Consecutive int            `yaml:"consecutive" default:"0" min:"0" doc:"Failures in a row that open; 0: not counted."`
 	Open        units.Duration `yaml:"open" default:"5s" min:"10ms" max:"10m" doc:"How long calls are refused before probes."`
 	Probes      int            `yaml:"probes" default:"3" min:"1" max:"100" doc:"Probes at once, and successes in a row that close."`
+}
+
+// Settings are a Config in plain types. They travel with each call, so a reload changes them and forgets nothing.
+type Settings struct {
+	Window, Slow, Open    time.Duration
+	FailureRate, SlowRate float64 // 0 to 1
+	Minimum, Consecutive  int
+	Probes                int // 1 to 100
+}
+
+// Settings gives the plain form.
+func (c Config) Settings() Settings {
+	return Settings{
+		Window: c.Window.Std(), Slow: c.Slow.Std(), Open: c.Open.Std(),
+		FailureRate: float64(c.FailureRate), SlowRate: float64(c.SlowRate),
+		Minimum: c.Minimum, Consecutive: c.Consecutive, Probes: c.Probes,
+	}
 }

@@ -15,6 +15,8 @@ type Exchange struct {
 	Peer     netip.AddrPort // the connection's other end
 	ClientIP netip.Addr     // the client's address behind trusted proxies, unmapped; the peer's when there are none
 	Secure   bool           // the client's scheme is https: by TLS here, or as a trusted proxy says
+	Hops     []byte         // addresses that trusted proxies vouch for, the client's first; nil without such a proxy
+	Asked    []byte         // host[:port] that a trusted proxy was asked for, to be passed on, never to be routed by; nil: none
 	ID       []byte         // the request id, 1-128 visible ASCII characters
 	Trace    Trace
 

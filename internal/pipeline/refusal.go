@@ -115,8 +115,10 @@ func KindOf(err error) Refusal {
 	if err == nil {
 		return 0
 	}
-	if r, ok := err.(Refusal); ok { // the refusing path, without errors.As and its allocation
-		return r
+	for e := err; e != nil; e = errors.Unwrap(e) { // the refusing path, without errors.As and its allocation
+		if r, ok := e.(Refusal); ok {
+			return r
+		}
 	}
 	var r Refusal
 	if errors.As(err, &r) {

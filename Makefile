@@ -1,0 +1,48 @@
+# Two commands matter: make demo, make test. The rest is for those who work on it.
+SHELL      := /bin/bash
+GO         ?= go
+VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT     ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+LDFLAGS    := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME   ?= 5m
+FUZZ       := wire:FuzzCanonical wire:FuzzHead routes:FuzzMatch config:FuzzParse auth:FuzzToken dedup:FuzzKey
+
+.PHONY: build demo test lint fuzz fuzz-short bench chaos chaos-short soak image clean
+
+build: ## the static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o gateway ./cmd/gateway
+
+demo: build ## gateway.yaml in front of sample services, with curl lines to try
+	./gateway demo
+
+test: ## installs what the tests need when it is missing, then runs every test
+	@scripts/test-deps
+	$(GO) test -race -timeout 8m ./...
+	$(MAKE) --no-print-directory fuzz-short
+
+lint:
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+fuzz: ## each fuzz target for FUZZTIME
+	@FUZZTIME=$(FUZZTIME) scripts/fuzz $(FUZZ)
+
+fuzz-short:
+	@FUZZTIME=20s scripts/fuzz $(FUZZ)
+
+bench: ## ratios measured in one run, for docs/performance.md
+	$(GO) run ./bench
+
+chaos: ## kill -9 during keyed writes, long form
+	ONCEGATE_CHAOS_ROUNDS=100 $(GO) test -count=1 -timeout 30m -run Chaos ./e2e
+
+soak: ## steady load with reloads; memory must stay flat
+	ONCEGATE_SOAK=10m $(GO) test -count=1 -timeout 30m -run Soak ./e2e
+
+image: build ## container image, with buildah or docker
+	scripts/image
+
+clean:
+	rm -rf gateway dist

@@ -1,0 +1,139 @@
+package wire
+
+// Names is a set of field names. Has compares without regard to case, and '_' equals '-': many upstreams do the same. It is
+// immutable and safe for concurrent use; nil is the empty set.
+type Names struct {
+	letters [64]uint32 // by length: which first letters occur, so that a miss costs one look
+	folded  []string
+}
+
+// NewNames makes a set; empty names are left out.
+func NewNames(names ...string) *Names {
+	n := &Names{}
+	for _, name := range names {
+		if name == "" || n.Has([]byte(name)) {
+			continue
+		}
+		folded := []byte(name)
+		for i, c := range folded {
+			folded[i] = nameFold[c]
+		}
+		n.letters[len(name)&63] |= 1 << (folded[0] & 31)
+		n.folded = append(n.folded, string(folded))
+	}
+	return n
+}
+
+// Has reports whether the set holds the name.
+func (n *Names) Has(name []byte) bool {
+	if n == nil || len(name) == 0 || n.letters[len(name)&63]&(1<<(nameFold[name[0]]&31)) == 0 {
+		return false
+	}
+	for _, folded := range n.folded {
+		if equalName(name, folded) {
+			return true
+		}
+	}
+	return false
+}
+
+// Len is the number of names.
+func (n *Names) Len() int {
+	if n == nil {
+		return 0
+	}
+	return len(n.folded)
+}
+
+// equalName compares a name with a folded one.
+func equalName(name []byte, folded string) bool {
+	if len(name) != len(folded) {
+		return false
+	}
+	for i := range len(folded) {
+		if nameFold[name[i]] != folded[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// role is what a field's name means to the door.
+type role uint8
+
+const (
+	roleOther role = iota
+	roleHost
+	roleContentLength
+	roleTransferEncoding
+	roleConnection
+	roleAuthorization
+	roleExpect
+	roleForwarding // says whom a proxy serves; read and dropped by Proxies.Resolve
+	roleHop        // hop-by-hop, RFC 9110 7.6.1
+	roleUnwanted   // lets a client rewrite what was authorised, or pose as a TLS terminator
+	rolePinned     // end-to-end by meaning: Connection can't remove it
+)
+
+type knownName struct {
+	name string
+	role role
+}
+
+// knownNames are the names that matter, by length, in lower case.
+var knownNames = [...][]knownName{
+	2: {{"te", roleHop}},
+	4: {{"host", roleHost}, {"date", rolePinned}},
+	5: {{"proxy", roleUnwanted}, {"range", rolePinned}},
+	6: {{"expect", roleExpect}, {"cookie", rolePinned}, {"accept", rolePinned}, {"origin", rolePinned}},
+	7: {{"upgrade", roleHop}, {"trailer", roleHop}},
+	9: {{"x-real-ip", roleForwarding}, {"forwarded", roleForwarding}, {"x-api-key", rolePinned}},
+	10: {
+		{"connection", roleConnection}, {"keep-alive", roleHop}, {"user-agent", rolePinned}, {"tracestate", rolePinned},
+	},
+	11: {{"traceparent", rolePinned}},
+	12: {{"content-type", rolePinned}, {"x-request-id", rolePinned}},
+	13: {
+		{"authorization", roleAuthorization}, {"cache-control", rolePinned}, {"x-rewrite-url", roleUnwanted},
+		{"x-http-method", roleUnwanted}, {"x-client-cert", roleUnwanted}, {"content-range", rolePinned},
+	},
+	14: {{"content-length", roleContentLength}, {"http2-settings", roleHop}, {"x-original-url", roleUnwanted}, {"content-digest", rolePinned}},
+	15: {{"idempotency-key", rolePinned}},
+	16: {{"proxy-connection", roleHop}, {"content-encoding", rolePinned}},
+	17: {{"transfer-encoding", roleTransferEncoding}, {"x-method-override", roleUnwanted}},
+	18: {{"proxy-authenticate", roleHop}},
+	19: {{"proxy-authorization", roleHop}},
+	22: {{"x-http-method-override", roleUnwanted}},
+	23: {{"x-forwarded-client-cert", roleUnwanted}},
+}
+
+const forwardedPrefix = "x-forwarded-"
+
+// roleOf looks a name up. It doesn't fold '_': such fields are dropped before anybody asks for their meaning.
+func roleOf(name []byte) role {
+	if len(name) < len(knownNames) {
+		first := lower[name[0]]
+		for _, k := range knownNames[len(name)] {
+			if k.name[0] == first && EqualFold(name, k.name) {
+				return k.role
+			}
+		}
+	}
+	if len(name) > len(forwardedPrefix) && EqualFold(name[:len(forwardedPrefix)], forwardedPrefix) {
+		return roleForwarding
+	}
+	return roleOther
+}
+
+// HopByHop reports whether a field, of a request or an answer, belongs to one connection only (RFC 9110 7.6.1). What a
+// Connection field names comes on top of that.
+func HopByHop(name []byte) bool {
+	if len(name) == 0 {
+		return false
+	}
+	switch roleOf(name) {
+	case roleHop, roleConnection, roleTransferEncoding:
+		return true
+	}
+	return false
+}
