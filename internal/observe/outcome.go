@@ -1,0 +1,39 @@
+package observe
+
+import "github.com/oncegate/oncegate/internal/pipeline"
+
+// The outcomes of gateway_upstream_requests_total.
+const (
+	OutcomeSuccess  = "success"   // an answer below 500
+	OutcomeError5xx = "error_5xx" // an answer of 500 or more
+	OutcomeTimeout  = "timeout"   // no answer in time
+	OutcomeFailed   = "failed"    // no connection, a reset, an invalid answer or one that broke off
+	OutcomeGone     = "gone"      // the client left first
+	OutcomeRefused  = "refused"   // the gateway stopped for a reason that is not the upstream's
+)
+
+// outcomeOf judges an exchange that called an upstream.
+func outcomeOf(x *pipeline.Exchange, end pipeline.End) string {
+	switch end.Kind {
+	case 0:
+		switch {
+		case x.Attempt.Broken:
+			return OutcomeFailed
+		case end.Status >= 500:
+			return OutcomeError5xx
+		}
+		return OutcomeSuccess
+	case pipeline.UpstreamTimeout:
+		return OutcomeTimeout
+	case pipeline.OutcomeUnknown:
+		if end.Status == pipeline.UpstreamTimeout.Status() {
+			return OutcomeTimeout
+		}
+		return OutcomeFailed
+	case pipeline.UpstreamFailed, pipeline.ResultUnavailable:
+		return OutcomeFailed
+	case pipeline.ClientGone:
+		return OutcomeGone
+	}
+	return OutcomeRefused
+}

@@ -1,0 +1,143 @@
+package ratelimit
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"strings"
+
+	"github.com/oncegate/oncegate/internal/pipeline"
+)
+
+// kind says what an identity is. It is a byte of every key, so that an address can never meet a client's name.
+type kind byte
+
+const (
+	byClient  kind = 'c'
+	byAddress kind = 'i'
+	byRoute   kind = 'r'
+	byAll     kind = 'a'
+	byHeader  kind = 'h'
+	byClaim   kind = 'm'
+	byNobody  kind = 'n' // the one bucket of all without identity
+)
+
+// by is a parsed identity: name is the header's or the claim's.
+type by struct {
+	kind kind
+	name string
+}
+
+// missing says what happens to a request without the identity.
+type missing uint8
+
+const (
+	missingNext missing = iota
+	missingReject
+	missingShared
+)
+
+func cutBy(text string) (kind, name string, named bool) { return strings.Cut(text, ":") }
+
+// parseBy reads client, ip, route, all, header:Name or claim:name; no text is client.
+func parseBy(text string) (by, bool) {
+	word, name, named := cutBy(text)
+	if named {
+		switch {
+		case word == "header" && isToken(name):
+			return by{byHeader, name}, true
+		case word == "claim" && name != "":
+			return by{byClaim, name}, true
+		}
+		return by{}, false
+	}
+	switch word {
+	case "", "client":
+		return by{kind: byClient}, true
+	case "ip":
+		return by{kind: byAddress}, true
+	case "route":
+		return by{kind: byRoute}, true
+	case "all":
+		return by{kind: byAll}, true
+	}
+	return by{}, false
+}
+
+// isToken follows RFC 9110, section 5.6.2.
+func isToken(s string) bool {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		letter := c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9'
+		if !letter && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// appendKey appends whose bucket a request takes from: the limit's name, the kind of identity, the identity. Every part but
+// the last is preceded by its length, so no two different identities share a key. ok is false when the identity is missing
+// and the limit rejects that.
+func (l *Limit) appendKey(dst []byte, x *pipeline.Exchange) (key []byte, ok bool) {
+	dst = append(dst, l.prefix...)
+	switch l.by.kind {
+	case byClient:
+		if !x.Client.Anonymous() {
+			return append(append(dst, byte(byClient)), x.Client.Identity...), true
+		}
+	case byAddress:
+		return appendAddress(dst, x), true
+	case byRoute:
+		return append(append(dst, byte(byRoute)), x.Route...), true
+	case byAll:
+		return append(dst, byte(byAll)), true
+	case byHeader:
+		if value := x.Request.Header(l.by.name); len(value) > 0 {
+			return append(l.appendNamed(dst), value...), true
+		}
+	case byClaim:
+		if value := claim(&x.Client, l.by.name); value != "" {
+			return append(l.appendNamed(dst), value...), true
+		}
+	}
+	switch l.onMissing {
+	case missingReject:
+		return dst, false
+	case missingShared:
+		return append(dst, byte(byNobody)), true
+	}
+	return appendAddress(dst, x), true
+}
+
+// appendNamed keeps header:A and header:B of one limit apart across a reload.
+func (l *Limit) appendNamed(dst []byte) []byte {
+	dst = append(dst, byte(l.by.kind))
+	dst = binary.AppendUvarint(dst, uint64(len(l.by.name)))
+	return append(dst, l.by.name...)
+}
+
+// appendAddress counts an IPv4 address alone and an IPv6 address by its /64: a host owns all of it.
+func appendAddress(dst []byte, x *pipeline.Exchange) []byte {
+	addr := x.ClientIP
+	if !addr.IsValid() {
+		addr = x.Peer.Addr()
+	}
+	addr = addr.Unmap()
+	switch {
+	case addr.Is4():
+		four := addr.As4()
+		return append(append(dst, byte(byAddress)), four[:]...)
+	case addr != netip.Addr{}:
+		sixteen := addr.As16()
+		return append(append(dst, byte(byAddress)), sixteen[:8]...)
+	}
+	return append(dst, byte(byNobody))
+}
+
+func claim(c *pipeline.Client, name string) string {
+	if c.Claims == nil {
+		return ""
+	}
+	value, _ := c.Claims.Claim(name)
+	return value
+}
