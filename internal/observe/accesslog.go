@@ -71,6 +71,17 @@ func (a *AccessLog) Write(lines []byte) (int, error) {
 	return len(lines), nil
 }
 
+// Prompt is the same sink for lines that must not wait, such as the log's: they are few, and an operator watches them.
+func (a *AccessLog) Prompt() io.Writer { return promptly{a} }
+
+type promptly struct{ log *AccessLog }
+
+func (p promptly) Write(lines []byte) (int, error) {
+	n, err := p.log.Write(lines)
+	signal(p.log.full)
+	return n, err
+}
+
 // Dropped counts the lines that never reached the sink.
 func (a *AccessLog) Dropped() uint64 { return a.dropped.Load() }
 

@@ -158,3 +158,21 @@ func TestLoggerSharesTheSink(t *testing.T) {
 		t.Error(counts)
 	}
 }
+
+func TestPromptLinesDoNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sink bytes.Buffer
+		a := NewAccessLog(&sink)
+		start := time.Now()
+		if _, err := a.Prompt().Write([]byte("now\n")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if sink.String() != "now\n" || time.Since(start) != 0 {
+			t.Errorf("%q after %v", sink.String(), time.Since(start))
+		}
+		if err := a.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

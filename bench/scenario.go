@@ -1,0 +1,134 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+type bench struct {
+	dir, binary      string
+	origin           *origin
+	requests, rounds int
+}
+
+// scenario is one load and the contestants that carry it; the first is what the others are compared with.
+type scenario struct {
+	name, about string
+	request     func(token string) string
+	contestants []contestant
+}
+
+type contestant struct {
+	name  string
+	start func(b *bench) (*process, error) // nil process: not installed here
+}
+
+func get(token string) string {
+	return "GET /api/orders/42?full=1 HTTP/1.1\r\nHost: bench.test\r\nUser-Agent: bench/1\r\nAccept: application/json\r\n" +
+		"Accept-Encoding: gzip\r\nX-Client-Version: 7.1.3\r\nCache-Control: no-cache\r\nAuthorization: Bearer " + token + "\r\n\r\n"
+}
+
+func post(token string) string {
+	return strings.Replace(strings.TrimSuffix(get(token), "\r\n"), "GET", "POST", 1) +
+		"Content-Type: application/json\r\nContent-Length: 1024\r\n\r\n" + string(kilobyte)
+}
+
+func bareStart(b *bench) (*process, error) {
+	address := freeAddress()
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return spawn(address, os.DevNull, self, "bare", address, b.origin.address)
+}
+
+// run measures a scenario and prints its row.
+func (b *bench) run(s scenario) error {
+	token, err := b.token()
+	if err != nil {
+		return err
+	}
+	var names []string
+	var running []*process
+	defer func() {
+		for _, p := range running {
+			p.stop()
+		}
+	}()
+	for _, c := range s.contestants {
+		p, err := c.start(b)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		if p != nil {
+			names, running = append(names, c.name), append(running, p)
+		}
+	}
+	request := []byte(s.request(token))
+	samples := make([][]time.Duration, len(running))
+	for round := range b.rounds + 1 {
+		for i, p := range running {
+			before := p.cpu()
+			if err := load(p.address, request, b.requests); err != nil {
+				return fmt.Errorf("%s: %w", names[i], err)
+			}
+			if round > 0 { // the first warms up
+				samples[i] = append(samples[i], p.cpu()-before)
+			}
+		}
+	}
+	report(s, names, samples, b.requests)
+	return nil
+}
+
+func report(s scenario, names []string, samples [][]time.Duration, requests int) {
+	fmt.Printf("%s: %s\n", s.name, s.about)
+	for i, name := range names {
+		ratios := make([]float64, len(samples[i]))
+		for j := range ratios {
+			ratios[j] = float64(samples[i][j]) / float64(samples[0][j])
+		}
+		slices.Sort(ratios)
+		fmt.Printf("  %-28s %6.1f us CPU a request   ratio %.2f (%.2f to %.2f)\n", name,
+			float64(median(samples[i]).Microseconds())/float64(requests), ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1])
+	}
+	fmt.Println()
+}
+
+func median(d []time.Duration) time.Duration {
+	sorted := slices.Sorted(slices.Values(d))
+	return sorted[len(sorted)/2]
+}
+
+// token asks the gateway itself for a token of the bench's issuer.
+func (b *bench) token() (string, error) {
+	file, err := b.document(documentChain(b), freeAddress())
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.Command(b.binary, "token", "-config", file, "-issuer", "main", "-sub", "bench", "-scope", "orders:read").Output()
+	return strings.TrimSpace(string(out)), err
+}
+
+func (b *bench) document(body, address string) (string, error) {
+	text := fmt.Sprintf("version: 1\nlisten: { address: %q, drain: { notice: 0s, timeout: 5s } }\nadmin: { address: %q }\nstate: { store: memory }\n%s", address, freeAddress(), body)
+	file := filepath.Join(b.dir, fmt.Sprintf("gateway-%s.yaml", strings.ReplaceAll(address, ":", "-")))
+	return file, os.WriteFile(file, []byte(text), 0o600)
+}
+
+// oncegate starts the gateway with a document; its access log goes to a file.
+func oncegate(document func(*bench) string) func(*bench) (*process, error) {
+	return func(b *bench) (*process, error) {
+		address := freeAddress()
+		file, err := b.document(document(b), address)
+		if err != nil {
+			return nil, err
+		}
+		return spawn(address, file+".log", b.binary, "run", "-config", file)
+	}
+}

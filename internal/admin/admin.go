@@ -1,0 +1,146 @@
+// Package admin is the operator's port: health, metrics and the admin API, on its own Fiber app.
+//
+// It promises that health and metrics answer whatever the data path does, and that the API is closed to browsers of foreign
+// pages and, when a token is set, to everybody without it. It never serves the data path and shows no secret.
+package admin
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/oncegate/oncegate/internal/config"
+	"github.com/oncegate/oncegate/internal/gateway"
+	"github.com/oncegate/oncegate/internal/pipeline"
+)
+
+// Server is the admin port.
+type Server struct {
+	app     *fiber.App
+	cfg     config.AdminConfig
+	gateway *gateway.Gateway
+	reload  *gateway.Reloader
+	logger  *slog.Logger
+	ready   atomic.Bool
+}
+
+// New makes the port's app; it is not ready until Ready(true).
+func New(cfg config.AdminConfig, g *gateway.Gateway, reload *gateway.Reloader, logger *slog.Logger) *Server {
+	s := &Server{cfg: cfg, gateway: g, reload: reload, logger: logger}
+	s.app = fiber.New(fiber.Config{
+		DisableStartupMessage: true, CaseSensitive: true, StrictRouting: true,
+		ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 60 * time.Second,
+		BodyLimit: 1 << 20, Concurrency: 256, ErrorHandler: s.failed,
+	})
+	s.app.Get("/livez", func(c *fiber.Ctx) error { return c.SendString("ok\n") })
+	s.app.Get("/readyz", s.readyz)
+	s.app.Get("/metrics", s.metrics)
+	api := s.app.Group("/api/v1", s.guard)
+	api.Get("/routes", s.routes)
+	api.Get("/config", s.config)
+	api.Get("/config/errors", s.configErrors)
+	api.Post("/reload", s.postReload)
+	return s
+}
+
+// Serve answers on ln until Shutdown.
+func (s *Server) Serve(ln net.Listener) error { return s.app.Listener(ln) }
+
+// Shutdown stops the port.
+func (s *Server) Shutdown(ctx context.Context) error { return s.app.ShutdownWithContext(ctx) }
+
+// Ready says what /readyz answers.
+func (s *Server) Ready(ready bool) { s.ready.Store(ready) }
+
+func (s *Server) readyz(c *fiber.Ctx) error {
+	if !s.ready.Load() {
+		return problem(c, pipeline.Draining)
+	}
+	return c.SendString("ok\n")
+}
+
+func (s *Server) metrics(c *fiber.Ctx) error {
+	kind, body, err := s.gateway.State().Metrics.Exposition(c.Get("Accept"))
+	if err != nil {
+		return err
+	}
+	c.Set(fiber.HeaderContentType, kind)
+	return c.Send(body)
+}
+
+// guard keeps out foreign pages (by Origin), names that were rebound to this address (by Host), and callers without the token.
+func (s *Server) guard(c *fiber.Ctx) error {
+	if !s.ownHost(string(c.Request().Host())) || !s.ownOrigin(c.Get("Origin"), string(c.Request().Host())) {
+		return problem(c, pipeline.Forbidden)
+	}
+	if want := s.cfg.Token.Reveal(); want != "" {
+		scheme, got, _ := strings.Cut(c.Get("Authorization"), " ")
+		a, b := sha256.Sum256([]byte(got)), sha256.Sum256([]byte(want))
+		if !strings.EqualFold(scheme, "bearer") || subtle.ConstantTimeCompare(a[:], b[:]) != 1 {
+			c.Set("WWW-Authenticate", `Bearer realm="oncegate-admin"`)
+			return problem(c, pipeline.Unauthenticated)
+		}
+	}
+	return c.Next()
+}
+
+// ownHost takes addresses, localhost and the name in admin.address; a name that somebody else's DNS points here is none.
+func (s *Server) ownHost(host string) bool {
+	name := hostname(host)
+	if _, err := netip.ParseAddr(name); err == nil {
+		return true
+	}
+	return strings.EqualFold(name, "localhost") || name != "" && strings.EqualFold(name, hostname(s.cfg.Address))
+}
+
+func (s *Server) ownOrigin(origin, host string) bool {
+	if origin == "" {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && u.Host != "" && strings.EqualFold(u.Host, host)
+}
+
+func hostname(hostport string) string {
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		return h
+	}
+	return strings.Trim(hostport, "[]")
+}
+
+func (s *Server) failed(c *fiber.Ctx, err error) error {
+	kind := pipeline.Internal
+	if e, ok := err.(*fiber.Error); ok {
+		switch e.Code {
+		case 404:
+			kind = pipeline.NotFound
+		case 405:
+			kind = pipeline.MethodNotAllowed
+		case 400:
+			kind = pipeline.BadRequest
+		case 413:
+			kind = pipeline.TooLarge
+		}
+	}
+	if kind == pipeline.Internal {
+		s.logger.Error("admin request failed", "path", c.Path(), "error", err.Error())
+	}
+	return problem(c, kind)
+}
+
+func problem(c *fiber.Ctx, kind pipeline.Refusal) error {
+	c.Set("Cache-Control", "no-store")
+	c.Status(kind.Status())
+	body := pipeline.AppendProblem(nil, kind, nil, &pipeline.Problem{})
+	c.Set(fiber.HeaderContentType, "application/problem+json")
+	return c.Send(body)
+}

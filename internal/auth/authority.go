@@ -1,0 +1,208 @@
+package auth
+
+import (
+	"fmt"
+	"log/slog"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/oncegate/oncegate/internal/auth/keyset"
+)
+
+// Recorder is told what happened, for metrics. Issuers are names of the document, "" when none was found; reasons are
+// words of Reason.Word. A nil Recorder is nobody.
+type Recorder interface {
+	Authenticated(issuer string, cached bool)
+	Refused(issuer, reason string)
+	KeysFetched(issuer string, err error)
+}
+
+type nobody struct{}
+
+func (nobody) Authenticated(string, bool) {}
+func (nobody) Refused(string, string)     {}
+func (nobody) KeysFetched(string, error)  {}
+
+// Deps are what an Authority reports to. Both may be nil.
+type Deps struct {
+	Logger   *slog.Logger
+	Recorder Recorder
+}
+
+// Authority knows all issuers of one document: their keys, and the tokens that were verified. It is immutable; a reload
+// makes a new one that takes over what has not changed.
+type Authority struct {
+	issuers  map[string]*issuer
+	shared   *shared
+	logger   *slog.Logger
+	recorder Recorder
+}
+
+// shared is what lives on from one document to the next.
+type shared struct {
+	cache    *cache
+	failures failures
+	headers  memo
+}
+
+// issuer is one issuer, ready for use, and immutable.
+type issuer struct {
+	name             string
+	cfg              IssuerConfig
+	profile          uint64 // changes with any setting or key file: what was verified under others is not found
+	allowed          []*keyset.Algorithm
+	typ              string
+	leeway, lifetime float64 // seconds
+	keys             source
+	remote           *keyset.Remote // nil unless keys come from a URL
+	local            *keyset.Set    // nil when they do
+}
+
+// source gives the keys to use now.
+type source interface {
+	Current(now time.Time) (*keyset.Set, error)
+}
+
+type local struct{ set *keyset.Set }
+
+func (l local) Current(time.Time) (*keyset.Set, error) { return l.set, nil }
+
+func (i *issuer) takes(a *keyset.Algorithm) bool { return slices.Contains(i.allowed, a) }
+
+// NewAuthority reads key files and begins to fetch key sets without waiting for them. What old has and the document has
+// not changed is taken over, so that good keys survive a reload. Errors name the issuer and the file.
+func NewAuthority(issuers map[string]IssuerConfig, old *Authority, deps Deps) (*Authority, error) {
+	a := &Authority{issuers: make(map[string]*issuer, len(issuers)), logger: deps.Logger, recorder: deps.Recorder}
+	if a.logger == nil {
+		a.logger = slog.New(slog.DiscardHandler)
+	}
+	if a.recorder == nil {
+		a.recorder = nobody{}
+	}
+	if old == nil {
+		old = &Authority{}
+		a.shared = &shared{cache: newCache(cacheEntries, cacheBytes)}
+	} else {
+		a.shared = old.shared
+	}
+	for name, cfg := range issuers { // files first: nothing is started for a document that fails
+		i, err := a.prepare(name, cfg)
+		if err != nil {
+			return nil, fmt.Errorf("issuer %s: %w", name, err)
+		}
+		a.issuers[name] = i
+	}
+	for name, i := range a.issuers {
+		a.issuers[name] = a.settle(i, old.issuers[name])
+	}
+	return a, nil
+}
+
+// prepare makes an issuer without its remote keys.
+func (a *Authority) prepare(name string, cfg IssuerConfig) (*issuer, error) {
+	i := &issuer{
+		name: name, cfg: cfg, typ: mediaType(cfg.Typ),
+		leeway: cfg.Leeway.Std().Seconds(), lifetime: cfg.MaxLifetime.Std().Seconds(),
+	}
+	if i.lifetime == 0 {
+		i.lifetime = usualLifetime.Seconds()
+	}
+	if cfg.Issuer == "" || len(cfg.Audiences) == 0 {
+		return nil, fmt.Errorf("issuer and audiences have to be given")
+	}
+	var err error
+	if i.allowed, err = allowed(cfg); err != nil {
+		return nil, err
+	}
+	switch {
+	case cfg.Secret != "":
+		i.local, err = keyset.FromSecret(cfg.Secret.Reveal(), i.allowed)
+	case len(cfg.Keys) > 0:
+		i.local, err = keyset.FromFiles(cfg.Keys, i.allowed)
+	default:
+		err = keyset.CheckURL(cfg.JWKS)
+	}
+	i.keys = local{i.local}
+	return i, err
+}
+
+// allowed gives the issuer's algorithms, of the one family that fits where its keys come from.
+func allowed(cfg IssuerConfig) ([]*keyset.Algorithm, error) {
+	var list []*keyset.Algorithm
+	for _, name := range cfg.Algorithms {
+		algorithm := keyset.Find(name)
+		if algorithm == nil || (algorithm.Family == keyset.HMAC) != (cfg.Secret != "") {
+			return nil, fmt.Errorf("algorithm %q can't be used", name)
+		}
+		list = append(list, algorithm)
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("no algorithms")
+	}
+	return list, nil
+}
+
+// settle takes old over where nothing has changed; else it gives the issuer a profile of its own, and keys from the old
+// URL if that is still the same.
+func (a *Authority) settle(i, old *issuer) *issuer {
+	if old != nil && reflect.DeepEqual(i.cfg, old.cfg) && i.local.Same(old.local) {
+		return old
+	}
+	i.profile = a.shared.cache.profiles.Add(1)
+	if i.local != nil {
+		return i
+	}
+	if old != nil && old.remote != nil && old.cfg.JWKS == i.cfg.JWKS && slices.Equal(old.allowed, i.allowed) {
+		i.remote = old.remote
+	} else {
+		i.remote = keyset.NewRemote(keyset.RemoteConfig{URL: i.cfg.JWKS, Algorithms: i.allowed, Observe: a.observer(i.name)})
+	}
+	i.keys = i.remote
+	return i
+}
+
+// observer logs a change of keys, and of a row of failures the first.
+func (a *Authority) observer(name string) func(keyset.Fetched) {
+	failing := false
+	return func(f keyset.Fetched) {
+		a.recorder.KeysFetched(name, f.Err)
+		switch {
+		case f.Err != nil && !failing:
+			a.logger.Warn("keys could not be fetched; the last good ones stay in use", "issuer", name, "error", f.Err.Error())
+		case f.Err == nil && (f.Changed || failing):
+			a.logger.Info("keys fetched", "issuer", name, "keys", f.Keys, "skipped", f.Skipped)
+		}
+		failing = f.Err != nil
+	}
+}
+
+// Retire ends the refreshing of keys that next does not share. What runs on a keeps its last good keys.
+func (a *Authority) Retire(next *Authority) {
+	kept := map[*keyset.Remote]bool{}
+	if next != nil {
+		for _, i := range next.issuers {
+			kept[i.remote] = true
+		}
+	}
+	for _, i := range a.issuers {
+		if i.remote != nil && !kept[i.remote] {
+			i.remote.Close()
+		}
+	}
+}
+
+// Close ends all refreshing.
+func (a *Authority) Close() { a.Retire(nil) }
+
+// Ready gives the issuers that have no keys to verify with, and why: keyset.ErrNotLoaded or keyset.ErrStale.
+func (a *Authority) Ready() map[string]error {
+	missing := map[string]error{}
+	now := time.Now()
+	for name, i := range a.issuers {
+		if _, err := i.keys.Current(now); err != nil {
+			missing[name] = err
+		}
+	}
+	return missing
+}

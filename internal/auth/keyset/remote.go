@@ -1,0 +1,230 @@
+package keyset
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Reasons for having no keys.
+var (
+	ErrNotLoaded = errors.New("the key set has never been loaded")
+	ErrStale     = errors.New("the key set is older than its age limit")
+)
+
+const (
+	firstRetry  = 200 * time.Millisecond
+	lastRetry   = 30 * time.Second
+	cooldown    = 30 * time.Second // between fetches that unknown key ids cause
+	maxWaiting  = 1024             // requests that wait for such a fetch at a time
+	usualMaxAge = 24 * time.Hour
+)
+
+// Fetched is what one fetch brought.
+type Fetched struct {
+	Keys, Skipped int
+	Changed       bool  // the set in use is another one now
+	Err           error // the last good set stays in use
+}
+
+// RemoteConfig is where keys come from.
+type RemoteConfig struct {
+	URL        string
+	Algorithms []*Algorithm
+	MaxAge     time.Duration     // of the last good set; 0: 24 h
+	Transport  http.RoundTripper // nil: its own
+	Observe    func(Fetched)     // called by the refreshing goroutine after every fetch; nil: nobody asks
+}
+
+// Remote is a key set behind a URL. One goroutine refreshes it until Close.
+type Remote struct {
+	url     string
+	allowed []*Algorithm
+	maxAge  time.Duration
+	client  *http.Client
+	observe func(Fetched)
+
+	set  atomic.Pointer[Set]
+	good atomic.Int64 // when a fetch last succeeded, in Unix nanoseconds
+	next atomic.Int64 // when the next fetch is due
+
+	mu      sync.Mutex
+	asked   time.Time     // when unknown key ids last caused a fetch
+	flight  chan struct{} // closed when the fetch that was asked for has ended; nil: none asked for
+	wake    chan struct{}
+	waiting atomic.Int32
+
+	etag   string // of the goroutine alone
+	ctx    context.Context
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// NewRemote begins to fetch without waiting for an answer.
+func NewRemote(cfg RemoteConfig) *Remote {
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &Remote{
+		url: cfg.URL, allowed: cfg.Algorithms, maxAge: cfg.MaxAge, observe: cfg.Observe,
+		wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel, done: make(chan struct{}),
+	}
+	if r.maxAge == 0 {
+		r.maxAge = usualMaxAge
+	}
+	if r.observe == nil {
+		r.observe = func(Fetched) {}
+	}
+	if cfg.Transport == nil {
+		cfg.Transport = newTransport()
+	}
+	r.client = &http.Client{
+		Transport:     cfg.Transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	go r.run()
+	return r
+}
+
+// Current gives the keys, or ErrNotLoaded or ErrStale.
+func (r *Remote) Current(now time.Time) (*Set, error) {
+	set := r.set.Load()
+	if set == nil {
+		return nil, ErrNotLoaded
+	}
+	if now.UnixNano()-r.good.Load() > int64(r.maxAge) {
+		return nil, ErrStale
+	}
+	return set, nil
+}
+
+// RetryAfter is the number of whole seconds after which asking again makes sense: 1 to 30.
+func (r *Remote) RetryAfter(now time.Time) int {
+	wait := time.Duration(r.next.Load() - now.UnixNano())
+	return int(min(max((wait+time.Second-1)/time.Second, 1), 30))
+}
+
+// Refresh is asked for when a token names an unknown key. At most one fetch in thirty seconds comes of it; callers share
+// it and wait for its end, but no longer than wait.
+func (r *Remote) Refresh(wait time.Duration) {
+	flight := r.ask(time.Now())
+	if flight == nil || wait <= 0 {
+		return
+	}
+	defer r.waiting.Add(-1)
+	if r.waiting.Add(1) > maxWaiting {
+		return
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-flight:
+	case <-timer.C:
+	}
+}
+
+func (r *Remote) ask(now time.Time) <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.flight != nil {
+		return r.flight
+	}
+	if r.ctx.Err() != nil || (!r.asked.IsZero() && now.Sub(r.asked) < cooldown) {
+		return nil
+	}
+	r.asked, r.flight = now, make(chan struct{})
+	r.wake <- struct{}{} // there is room: one flight at a time
+	return r.flight
+}
+
+// land ends the fetch that was asked for.
+func (r *Remote) land() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.flight != nil {
+		close(r.flight)
+		r.flight = nil
+	}
+}
+
+// Close ends the refreshing and waits for it. The last good set can still be used.
+func (r *Remote) Close() {
+	r.cancel()
+	<-r.done
+	r.client.CloseIdleConnections()
+}
+
+func (r *Remote) run() {
+	defer close(r.done)
+	defer r.land()
+	failures := 0
+	for asked := false; ; {
+		fresh, err := r.refresh()
+		if r.ctx.Err() != nil {
+			return
+		}
+		delay := fresh - time.Duration(rand.Float64()*0.1*float64(fresh))
+		failures++
+		if err == nil {
+			failures = 0
+		} else {
+			delay = backoff(failures)
+		}
+		r.next.Store(time.Now().Add(delay).UnixNano())
+		if asked {
+			r.land()
+		}
+		timer := time.NewTimer(delay)
+		select {
+		case <-r.ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+			asked = false
+		case <-r.wake:
+			asked = true
+			timer.Stop()
+		}
+	}
+}
+
+// backoff grows from 200 ms to 30 s; up to a quarter less, so that a fleet does not knock in step.
+func backoff(failures int) time.Duration {
+	delay := min(firstRetry<<min(failures-1, 10), lastRetry)
+	return delay - time.Duration(rand.Float64()*0.25*float64(delay))
+}
+
+func (r *Remote) refresh() (time.Duration, error) {
+	p, err := r.get(r.ctx)
+	if r.ctx.Err() != nil {
+		return 0, r.ctx.Err()
+	}
+	fetched := Fetched{Err: err}
+	if err == nil {
+		fetched = r.take(p)
+	}
+	r.observe(fetched)
+	return p.fresh, fetched.Err
+}
+
+func (r *Remote) take(p page) Fetched {
+	old := r.set.Load()
+	if p.body == nil { // not modified
+		r.good.Store(time.Now().UnixNano())
+		return Fetched{Keys: old.Len()}
+	}
+	set, skipped, err := ParseJWKS(p.body, r.allowed)
+	if err != nil {
+		return Fetched{Skipped: skipped, Err: err}
+	}
+	r.etag = p.etag
+	changed := !set.Same(old)
+	r.good.Store(time.Now().UnixNano()) // before the set, which must never be seen as stale
+	if changed {
+		set.succeed(old)
+		r.set.Store(set)
+	}
+	return Fetched{Keys: set.Len(), Skipped: skipped, Changed: changed}
+}

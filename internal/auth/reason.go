@@ -1,0 +1,85 @@
+package auth
+
+import "github.com/oncegate/oncegate/internal/pipeline"
+
+// Reason is why a request was refused: an error that wraps the refusal. It is for logs and metrics; a client sees the
+// refusal only, and so never learns which check failed. Returning one allocates nothing.
+type Reason uint8
+
+// The reasons.
+const (
+	accepted Reason = iota
+	NoCredential
+	BadCredential // nothing after the scheme, or several credentials in one field
+	OtherScheme
+	TooLong
+	Malformed // segments, alphabet, base64, header or claims
+	WrongAlgorithm
+	WrongType
+	UnknownIssuer
+	UnknownKey
+	BadSignature
+	Expired
+	NotYetValid
+	LivesTooLong
+	WrongIssuer
+	WrongAudience
+	WrongSubject
+	NotAnAccessToken
+	SenderConstrained
+	MissingScope
+	MissingClaim
+	NoKeys
+	TooManyHeaders
+	reasons
+)
+
+var reasonTable = [reasons]struct {
+	word, text string
+	kind       pipeline.Refusal
+}{
+	accepted:          {"", "", pipeline.Internal},
+	NoCredential:      {"no_credential", "no credential was sent", pipeline.Unauthenticated},
+	BadCredential:     {"bad_credential", "the Authorization field holds no token, or several", pipeline.BadRequest},
+	OtherScheme:       {"other_scheme", "the authentication scheme is not Bearer", pipeline.Unauthenticated},
+	TooLong:           {"too_long", "the token is longer than 8 KiB", pipeline.Unauthenticated},
+	Malformed:         {"malformed", "the token is malformed", pipeline.Unauthenticated},
+	WrongAlgorithm:    {"wrong_algorithm", "the token's algorithm is not accepted", pipeline.Unauthenticated},
+	WrongType:         {"wrong_type", "the token's typ is not accepted", pipeline.Unauthenticated},
+	UnknownIssuer:     {"unknown_issuer", "no issuer of the route signs such tokens", pipeline.Unauthenticated},
+	UnknownKey:        {"unknown_key", "the issuer has no such key", pipeline.Unauthenticated},
+	BadSignature:      {"bad_signature", "the signature does not verify", pipeline.Unauthenticated},
+	Expired:           {"expired", "the token has expired", pipeline.Unauthenticated},
+	NotYetValid:       {"not_yet_valid", "the token is not valid yet", pipeline.Unauthenticated},
+	LivesTooLong:      {"lives_too_long", "the token lives longer than max_lifetime", pipeline.Unauthenticated},
+	WrongIssuer:       {"wrong_issuer", "iss is not the issuer's", pipeline.Unauthenticated},
+	WrongAudience:     {"wrong_audience", "aud holds none of the audiences", pipeline.Unauthenticated},
+	WrongSubject:      {"wrong_subject", "sub is missing or not plain text", pipeline.Unauthenticated},
+	NotAnAccessToken:  {"not_an_access_token", "the token looks like an ID token", pipeline.Unauthenticated},
+	SenderConstrained: {"sender_constrained", "the token is bound to a key that was not proven (cnf)", pipeline.Unauthenticated},
+	MissingScope:      {"missing_scope", "a scope is missing", pipeline.Forbidden},
+	MissingClaim:      {"missing_claim", "a claim does not have a demanded value", pipeline.Forbidden},
+	NoKeys:            {"no_keys", "the issuer's keys are not available", pipeline.AuthUnavailable},
+	TooManyHeaders:    {"too_many_headers", "more headers are to be set than fit", pipeline.Internal},
+}
+
+// Error is the refusal's slug and the reason.
+func (r Reason) Error() string { return r.Unwrap().Error() + ": " + reasonTable[r].text }
+
+// Unwrap gives the refusal: pipeline.Unauthenticated, Forbidden, BadRequest, AuthUnavailable or Internal.
+func (r Reason) Unwrap() error { return reasonTable[r].kind }
+
+// Kind is the refusal.
+func (r Reason) Kind() pipeline.Refusal { return reasonTable[r].kind }
+
+// Word is the reason as one word of a fixed list: a label for metrics.
+func (r Reason) Word() string { return reasonTable[r].word }
+
+// lasting reports that the same token will fail in the same way again, as long as the issuer's keys stay as they are.
+func (r Reason) lasting() bool {
+	switch r {
+	case Malformed, BadSignature, Expired, WrongIssuer, WrongAudience, WrongSubject, NotAnAccessToken, SenderConstrained:
+		return true
+	}
+	return false
+}

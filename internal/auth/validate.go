@@ -1,0 +1,137 @@
+package auth
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/oncegate/oncegate/internal/auth/keyset"
+	"github.com/oncegate/oncegate/internal/units"
+)
+
+// Validate finds what tags can't say: where keys come from, and that the algorithms fit it. Key files are read by
+// NewAuthority.
+func (c *IssuerConfig) Validate(p units.Problems) {
+	for i, audience := range c.Audiences {
+		if audience == "" {
+			p.Key("audiences").Index(i).Add("an audience can't be empty")
+		}
+	}
+	c.validateSource(p)
+	c.validateAlgorithms(p.Key("algorithms"))
+	if c.Secret != "" {
+		c.validateSecret(p.Key("secret"))
+	}
+	if c.JWKS != "" {
+		if err := keyset.CheckURL(c.JWKS); err != nil {
+			p.Key("jwks").Add("%s", err)
+		}
+	}
+	for i, name := range c.Keys {
+		if name == "" {
+			p.Key("keys").Index(i).Add("a file name can't be empty")
+		}
+	}
+	if c.Typ != "" && !isToken(strings.Replace(c.Typ, "/", "", 1)) {
+		p.Key("typ").Add("%q is not a media type such as at+jwt", c.Typ)
+	}
+}
+
+// validateSource demands exactly one of jwks, keys and secret.
+func (c *IssuerConfig) validateSource(p units.Problems) {
+	var given []string
+	if c.JWKS != "" {
+		given = append(given, "jwks")
+	}
+	if len(c.Keys) > 0 {
+		given = append(given, "keys")
+	}
+	if c.Secret != "" {
+		given = append(given, "secret")
+	}
+	switch {
+	case len(given) == 0 && !c.Discovery:
+		p.Missing("jwks", "the keys have to come from somewhere: one of jwks, keys and secret is needed")
+	case len(given) > 1:
+		p.Key(given[0]).Add("%s can't stand together: the keys of an issuer come from one place", strings.Join(given, " and "))
+	}
+}
+
+func (c *IssuerConfig) validateAlgorithms(p units.Problems) {
+	var first keyset.Family
+	for i, name := range c.Algorithms {
+		algorithm := keyset.Find(name)
+		switch {
+		case strings.EqualFold(name, "none"):
+			p.Index(i).Add("%q means no signature at all and is never accepted", name)
+			continue
+		case algorithm == nil:
+			p.Index(i).Unknown("algorithm", name, keyset.Names())
+			continue
+		case slices.Contains(c.Algorithms[:i], name):
+			p.Index(i).Add("%s stands here twice", name)
+		}
+		symmetric := algorithm.Family == keyset.HMAC
+		switch {
+		case c.Secret != "" && !symmetric:
+			p.Index(i).Add("%s does not fit secret, which takes HS256, HS384 and HS512", name)
+		case c.Secret == "" && (c.JWKS != "" || len(c.Keys) > 0) && symmetric:
+			p.Index(i).Add("%s needs secret; public keys take RS*, PS*, ES* and EdDSA", name)
+		case first != 0 && (first == keyset.HMAC) != symmetric:
+			p.Index(i).Add("%s is of another family than %s: HS* can't stand beside the others", name, c.Algorithms[0])
+		}
+		if first == 0 {
+			first = algorithm.Family
+		}
+	}
+}
+
+func (c *IssuerConfig) validateSecret(p units.Problems) {
+	need, longest := 32, "a shared secret"
+	for _, name := range c.Algorithms {
+		if a := keyset.Find(name); a != nil && a.Family == keyset.HMAC && a.Hash >= need {
+			need, longest = a.Hash, a.Name
+		}
+	}
+	secret := c.Secret.Reveal()
+	switch {
+	case len(secret) < need:
+		p.Add("the secret is %d bytes long; %s needs at least %d", len(secret), longest, need)
+	case wellKnown(secret):
+		p.Add("the secret is a well-known example or a repetition: anybody can sign with it")
+	}
+}
+
+// knownSecrets are long enough to pass and stand in documentation, tools and word lists.
+var knownSecrets = []string{
+	"a-string-secret-at-least-256-bits-long",
+	"a-valid-string-secret-that-is-at-least-512-bits-long-which-is-very-long",
+	"your-256-bit-secret-your-256-bit-secret",
+	"your-secret-key-at-least-32-characters-long",
+	"your-super-secret-jwt-token-with-at-least-32-characters-long",
+	"super-secret-jwt-token-with-at-least-32-characters-long",
+	"this-is-a-secret-key-for-jwt-token-generation",
+	"thisisasecretkeythatshouldbechangedinproduction",
+	"change-this-secret-key-in-production-environment",
+	"please-change-this-secret-in-production",
+	"09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
+	"404e635266556a586e3272357538782f413f4428472b4b6250645367566b5970",
+	"0123456789abcdef0123456789abcdef",
+	"abcdefghijklmnopqrstuvwxyz123456",
+	"abcdefghijklmnopqrstuvwxyz0123456789",
+	"qwertyuiopasdfghjklzxcvbnm123456",
+}
+
+// wellKnown reports a listed secret, in any letter case, or one that repeats at most eight bytes.
+func wellKnown(secret string) bool {
+	for _, known := range knownSecrets {
+		if strings.EqualFold(secret, known) {
+			return true
+		}
+	}
+	for period := 1; period <= min(8, len(secret)-1); period++ {
+		if secret[period:] == secret[:len(secret)-period] {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,119 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"strings"
+
+	"github.com/oncegate/oncegate/internal/units"
+)
+
+// Result is a document without problems. Warnings are what its writer should know, sorted by place.
+type Result struct {
+	Document *Document
+	Warnings []Located
+}
+
+// Env looks up an environment variable; os.LookupEnv is one.
+type Env func(name string) (string, bool)
+
+// Load reads and parses a file with the variables of this process.
+func Load(path string) (*Document, error) {
+	result, err := LoadWith(path, os.LookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	return result.Document, nil
+}
+
+// LoadWith reads and parses a file. The error is an *Error with all problems of its text, or says why it can't be read.
+func LoadWith(path string, env Env) (*Result, error) {
+	text, err := Read(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, text, env)
+}
+
+// Read gives the text of a document's file, at most one byte more than Parse takes.
+func Read(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("can't read %s: %w", path, err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxDocument+1))
+	if err != nil {
+		return nil, fmt.Errorf("can't read %s: %w", path, err)
+	}
+	return text, nil
+}
+
+// Parse turns a text into a checked, effective document. name stands for the file in messages. The error is an *Error with
+// every problem, sorted by place. Parse reads the files of ${file:...} and nothing else.
+func Parse(name string, text []byte, env Env) (*Result, error) {
+	source := strings.TrimPrefix(string(text), "\uFEFF")
+	r := newReport(name)
+	lines := indexLines(source)
+	root := parseTree(source, r)
+	if root == nil {
+		return nil, r.err(lines, keep)
+	}
+	(&substituter{report: r, env: env}).walk(root, "")
+	doc := &Document{}
+	d := newDecoder(r)
+	d.mapping(root, reflect.ValueOf(doc).Elem(), "")
+	examine(doc, root, r)
+	clean := newScrubber(root, d.secrets).clean
+	if err := r.err(lines, clean); err != nil {
+		return nil, err
+	}
+	return &Result{doc, finish(warnings(doc, root, name), lines, clean)}, nil
+}
+
+func keep(message string) string { return message }
+
+// examine runs the checks that need whole structs, and completes the routes between the two.
+func examine(doc *Document, root *node, r *report) {
+	alone := units.NewProblems()
+	check(reflect.ValueOf(doc).Elem(), alone)
+	r.take(root, alone.List())
+	if routes := root.get("routes"); routes == nil || len(doc.Routes) != len(routes.items) {
+		return
+	}
+	merge(doc, root)
+	together := units.NewProblems()
+	c := &cross{
+		doc: doc, root: root,
+		fine:      func(path string) bool { return !r.covered(path) },
+		fineBelow: func(path string) bool { return !r.below(path) },
+	}
+	c.check(together)
+	r.take(root, together.List())
+}
+
+// take adds problems that were found by path, without those that follow from an earlier one.
+func (r *report) take(root *node, list []units.Problem) {
+	var fresh []units.Problem
+	for _, p := range list {
+		if !r.covered(p.Path) {
+			fresh = append(fresh, p)
+		}
+	}
+	for _, p := range fresh {
+		r.add(locate(root, p.Path, p.Place), p.Path, p.Meant, "%s", p.Message)
+	}
+}
+
+func warnings(doc *Document, root *node, file string) []Located {
+	if doc.State.Store != "memory" {
+		return nil
+	}
+	at := locate(root, "state.store", units.AtValue)
+	return []Located{{
+		File: file, Line: at.line, Column: at.column, Path: "state.store",
+		Message: "records of keyed writes are kept in memory: they are lost at exit, and a write that is repeated then happens twice",
+	}}
+}

@@ -1,0 +1,166 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/oncegate/oncegate/internal/auth"
+	"github.com/oncegate/oncegate/internal/units"
+)
+
+// object is a JSON object.
+type object = map[string]any
+
+// Schema is the JSON Schema (draft 2020-12) of the document, made from the same tags that decoding reads.
+func Schema() []byte {
+	s := schemer{defs: object{
+		"variable": object{"type": "string", "pattern": `\$\{.+\}`, "description": "A value from outside: ${NAME}, ${NAME:-default} or ${file:/path}."},
+	}}
+	doc := s.structure(reflect.TypeFor[Document]())
+	doc["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	doc["$id"] = "urn:oncegate:schema:gateway:1"
+	doc["title"] = "gateway.yaml"
+	doc["$defs"] = s.defs
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(doc); err != nil {
+		panic("config: schema: " + err.Error())
+	}
+	return out.Bytes()
+}
+
+type schemer struct{ defs object }
+
+// structure describes a struct: no key but its own.
+func (s *schemer) structure(t reflect.Type) object {
+	properties, required := object{}, []string{}
+	for _, f := range fieldsOf(t) {
+		properties[f.name] = s.property(&f)
+		if f.required {
+			required = append(required, f.name)
+		}
+	}
+	out := object{"type": "object", "additionalProperties": false, "properties": properties}
+	if len(required) > 0 {
+		out["required"] = required
+	}
+	return out
+}
+
+func (s *schemer) property(f *field) object {
+	out := s.value(f.typ, f)
+	doc := f.doc
+	if f.later {
+		doc = strings.TrimSpace(doc + " Not available in this version.")
+	}
+	if doc != "" {
+		out["description"] = doc
+	}
+	if f.preset {
+		out["default"] = defaultOf(f)
+	}
+	return out
+}
+
+func (s *schemer) value(t reflect.Type, f *field) object {
+	t = deref(t)
+	switch {
+	case hasShorthand(t):
+		long := object{"type": "array", "items": object{"type": "string"}}
+		if t.Kind() == reflect.Struct {
+			long = s.ref(t)
+		}
+		return object{"oneOf": []any{shorthand(t), long}}
+	case isText(t):
+		return s.text(t, f)
+	case t.Kind() == reflect.Struct:
+		return s.ref(t)
+	case t.Kind() == reflect.Slice:
+		return atLeastOne(object{"type": "array", "items": s.value(t.Elem(), elementField(f))}, "minItems", f)
+	case t.Kind() == reflect.Map:
+		return atLeastOne(object{"type": "object", "additionalProperties": s.value(t.Elem(), elementField(f))}, "minProperties", f)
+	}
+	return object{}
+}
+
+func atLeastOne(out object, key string, f *field) object {
+	if f.nonempty {
+		out[key] = 1
+	}
+	return out
+}
+
+func shorthand(t reflect.Type) object {
+	if t == reflect.TypeFor[auth.Config]() {
+		return object{"const": "none"}
+	}
+	return object{"type": "string"}
+}
+
+// ref describes a struct once, under $defs.
+func (s *schemer) ref(t reflect.Type) object {
+	name := strings.ReplaceAll(t.String(), "config.", "")
+	if s.defs[name] == nil {
+		s.defs[name] = object{} // a struct may hold itself
+		s.defs[name] = s.structure(t)
+	}
+	return object{"$ref": "#/$defs/" + name}
+}
+
+// text describes a scalar. What is not a string in JSON may always come from a variable.
+func (s *schemer) text(t reflect.Type, f *field) object {
+	var own object
+	switch {
+	case len(f.enum) > 0:
+		own = object{"enum": f.enum}
+	case t.Kind() == reflect.Bool:
+		own = object{"type": "boolean"}
+	case patternOf(t) != "":
+		own = object{"type": "string", "pattern": patternOf(t)}
+	case t.Kind() == reflect.String:
+		out := object{"type": "string"}
+		return atLeastOne(out, "minLength", f)
+	default:
+		own = object{"type": "integer"}
+		if f.min != "" {
+			own["minimum"] = json.Number(f.min)
+		}
+		if f.max != "" {
+			own["maximum"] = json.Number(f.max)
+		}
+	}
+	return object{"anyOf": []any{own, object{"$ref": "#/$defs/variable"}}}
+}
+
+func patternOf(t reflect.Type) string {
+	switch t {
+	case reflect.TypeFor[units.Duration]():
+		return `^[0-9]+(\.[0-9]+)?(us|ms|s|m|h|d)$`
+	case reflect.TypeFor[units.Size]():
+		return `^[0-9]+(B|KiB|MiB|GiB)$`
+	case reflect.TypeFor[units.Rate]():
+		return `^[0-9]+(\.[0-9]+)?/([0-9]+(\.[0-9]+)?)?(us|ms|s|m|h|d)$`
+	case reflect.TypeFor[units.Share]():
+		return `^[0-9]+(\.[0-9]+)?%$`
+	}
+	return ""
+}
+
+// defaultOf is a default as JSON.
+func defaultOf(f *field) any {
+	t := deref(f.typ)
+	switch {
+	case t.Kind() == reflect.Slice:
+		return slices.Concat([]string{}, splitList(f.text))
+	case patternOf(t) != "" || t.Kind() == reflect.String:
+		return f.text
+	case t.Kind() == reflect.Bool:
+		return f.text == "true"
+	}
+	return json.Number(f.text)
+}

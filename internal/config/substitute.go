@@ -1,0 +1,163 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	maxFile  = 1 << 20 // of ${file:...}
+	maxValue = 1 << 20 // of one scalar, everything substituted
+)
+
+// substituter replaces ${NAME}, ${NAME:-default}, ${file:/path} and $$ in scalars. It runs after the text was parsed, so a
+// value stays one scalar whatever it holds.
+type substituter struct {
+	*report
+	env   func(string) (string, bool)
+	total int
+}
+
+// maxSubstituted bounds what all substitutions of a document may bring in together.
+const maxSubstituted = 64 << 20
+
+func (s *substituter) walk(n *node, path string) {
+	switch n.kind {
+	case scalarNode:
+		s.scalar(n, path)
+	case listNode:
+		for i, item := range n.items {
+			s.walk(item, fmt.Sprintf("%s[%d]", path, i))
+		}
+	case mappingNode:
+		for _, e := range n.entries {
+			s.walk(e.value, join(path, e.name))
+		}
+	}
+}
+
+func (s *substituter) scalar(n *node, path string) {
+	if !strings.Contains(n.text, "$") {
+		return
+	}
+	if err := s.expand(n); err != nil {
+		n.broken = true
+		s.add(n.at, path, "", "%s", err.Error())
+	}
+}
+
+func (s *substituter) expand(n *node) error {
+	var out strings.Builder
+	rest := n.text
+	for {
+		before, after, found := strings.Cut(rest, "$")
+		out.WriteString(before)
+		switch {
+		case !found:
+			n.text = out.String()
+			return nil
+		case strings.HasPrefix(after, "$"):
+			out.WriteByte('$')
+			rest = after[1:]
+		case strings.HasPrefix(after, "{"):
+			inner, tail, closed := strings.Cut(after[1:], "}")
+			if !closed {
+				return errors.New("unclosed ${: write ${NAME}, or $$ for a dollar sign")
+			}
+			value, source, err := s.value(inner)
+			if err != nil {
+				return err
+			}
+			if s.total += len(value); out.Len()+len(value) > maxValue || s.total > maxSubstituted {
+				return fmt.Errorf("the value of %s is too large", source)
+			}
+			out.WriteString(value)
+			n.sources, n.pieces, n.plain = append(n.sources, source), append(n.pieces, value), false
+			rest = tail
+		default:
+			out.WriteByte('$')
+			rest = after
+		}
+	}
+}
+
+// value looks up what stands between the braces. source is how messages name it: without the default, which may be secret.
+func (s *substituter) value(inner string) (value, source string, err error) {
+	if path, isFile := strings.CutPrefix(inner, "file:"); isFile {
+		value, err = readSecret(path)
+		return value, "${file:" + path + "}", err
+	}
+	name, fallback, hasFallback := strings.Cut(inner, ":-")
+	if !isName(name) {
+		return "", "", errors.New("after ${ a variable's name is needed: ${NAME}, ${NAME:-default} or ${file:/path}")
+	}
+	source = "${" + name + "}"
+	value, ok := s.env(name)
+	switch {
+	case hasFallback && value == "":
+		if strings.Contains(fallback, "${") {
+			return "", source, fmt.Errorf("the default of %s can't hold another ${", source)
+		}
+		return strings.ReplaceAll(fallback, "$$", "$"), source, nil
+	case !ok:
+		return "", source, fmt.Errorf("the environment variable %s is not defined", name)
+	case !utf8.ValidString(value):
+		return "", source, fmt.Errorf("the value of %s is not UTF-8", source)
+	}
+	return value, source, nil
+}
+
+func isName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		letter := c == '_' || c|0x20 >= 'a' && c|0x20 <= 'z'
+		if !letter && (i == 0 || c < '0' || c > '9') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// readSecret reads a regular file of at most 1 MiB and cuts one trailing newline. Pipes and devices could hang or never end.
+func readSecret(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", fmt.Errorf("can't read %s: %s", path, reason(err))
+	}
+	if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("can't read %s: not a regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("can't read %s: %s", path, reason(err))
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("can't read %s: %s", path, reason(err))
+	case len(data) > maxFile:
+		return "", fmt.Errorf("can't read %s: larger than 1 MiB", path)
+	case !utf8.Valid(data):
+		return "", fmt.Errorf("can't use %s: not UTF-8 text", path)
+	}
+	text := strings.TrimSuffix(string(data), "\n")
+	if len(text) < len(data) {
+		text = strings.TrimSuffix(text, "\r")
+	}
+	return text, nil
+}
+
+// reason is an error without the operation and the path that the message names already.
+func reason(err error) string {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err.Error()
+	}
+	return err.Error()
+}

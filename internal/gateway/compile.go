@@ -1,0 +1,136 @@
+package gateway
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/oncegate/oncegate/internal/auth"
+	"github.com/oncegate/oncegate/internal/breaker"
+	"github.com/oncegate/oncegate/internal/config"
+	"github.com/oncegate/oncegate/internal/dedup"
+	"github.com/oncegate/oncegate/internal/pipeline"
+	"github.com/oncegate/oncegate/internal/ratelimit"
+	"github.com/oncegate/oncegate/internal/routes"
+	"github.com/oncegate/oncegate/internal/upstream"
+	"github.com/oncegate/oncegate/internal/wire"
+)
+
+// compiler turns one checked document into a snapshot. It never touches the running one: an error leaves no trace but
+// connections pools and breakers, which the next sweep takes away.
+type compiler struct {
+	doc    *config.Document
+	state  *State
+	snap   *Snapshot
+	limits map[string]*ratelimit.Limit
+}
+
+func compile(doc *config.Document, state *State, old *Snapshot) (*Snapshot, error) {
+	c := &compiler{doc: doc, state: state, snap: &Snapshot{Document: doc, Upstreams: map[string]*upstream.Upstream{}}}
+	var previous *auth.Authority
+	if old != nil {
+		previous = old.Authority
+	}
+	authority, err := auth.NewAuthority(doc.Issuers, previous, auth.Deps{Logger: state.Logger})
+	if err != nil {
+		return nil, err
+	}
+	c.snap.Authority = authority
+	if err := c.build(); err != nil {
+		authority.Retire(previous)
+		return nil, err
+	}
+	return c.snap, nil
+}
+
+func (c *compiler) build() error {
+	for name, cfg := range c.doc.Upstreams {
+		u, err := upstream.New(name, cfg.Config, c.state.pools, nil)
+		if err != nil {
+			return fmt.Errorf("upstreams.%s: %w", name, err)
+		}
+		c.snap.Upstreams[name] = u
+	}
+	c.limits = make(map[string]*ratelimit.Limit, len(c.doc.RateLimits))
+	for name, cfg := range c.doc.RateLimits {
+		c.limits[name] = ratelimit.Compile(name, cfg)
+	}
+	rules := make([]routes.Rule[*Plan], len(c.doc.Routes))
+	var forwards []auth.ForwardConfig
+	for i := range c.doc.Routes {
+		r := &c.doc.Routes[i]
+		handler, err := c.plan(r)
+		if err != nil {
+			return fmt.Errorf("routes[%d] %s: %w", i, r.ID, err)
+		}
+		rules[i] = routes.Rule[*Plan]{ID: r.ID, Match: r.Match, Value: &Plan{ID: r.ID, Config: r, handler: handler}}
+		if r.Forward != nil {
+			forwards = append(forwards, *r.Forward)
+		}
+	}
+	table, conflicts := routes.New(rules)
+	if len(conflicts) > 0 {
+		return fmt.Errorf("routes[%d]: %s", conflicts[0].Second, conflicts[0].Message)
+	}
+	c.snap.table = table
+	c.snap.guarded = wire.NewNames(auth.Guarded(forwards...)...)
+	c.snap.unrouted = stack(parts{observe: c.state.Observer.Layer(""), end: pipeline.HandlerFunc(unroutedEnd)})
+	return nil
+}
+
+// plan compiles one route.
+func (c *compiler) plan(r *config.RouteConfig) (pipeline.Handler, error) {
+	up := c.snap.Upstreams[r.To]
+	p := parts{
+		observe:  c.state.Observer.Layer(r.ID),
+		deadline: deadline(r.Timeout.Std()),
+		admit:    admit(int64(*r.Body)),
+		end:      up,
+	}
+	var err error
+	if p.auth, err = auth.New(*r.Auth, forward(r), c.snap.Authority); err != nil {
+		return nil, err
+	}
+	if len(r.RateLimits) > 0 {
+		named := make([]*ratelimit.Limit, len(r.RateLimits))
+		for i, name := range r.RateLimits {
+			named[i] = c.limits[name]
+		}
+		p.limit = ratelimit.New(named, r.Dedup != nil, c.state.limits, c.state.Metrics)
+	}
+	admits := c.breaker(r.To, &p)
+	if p.dedup, err = c.dedup(r, admits); err != nil {
+		return nil, err
+	}
+	return stack(p), nil
+}
+
+func forward(r *config.RouteConfig) auth.ForwardConfig {
+	if r.Forward == nil {
+		return auth.ForwardConfig{}
+	}
+	return *r.Forward
+}
+
+// breaker sets the layer of an upstream that has one, and gives the look that dedup takes before it claims.
+func (c *compiler) breaker(name string, p *parts) dedup.Admits {
+	cfg := c.doc.Upstreams[name].Breaker
+	if cfg == nil {
+		return nil
+	}
+	b := c.state.Breaker(name)
+	settings := cfg.Settings()
+	p.breaker = breaker.Layer(*cfg, b)
+	return func(*pipeline.Exchange) (time.Duration, bool) { return b.Ready(&settings, time.Now()) }
+}
+
+func (c *compiler) dedup(r *config.RouteConfig, admits dedup.Admits) (pipeline.Layer, error) {
+	if r.Dedup == nil {
+		return dedup.Ignored(), nil
+	}
+	store, err := c.state.store(c.doc.State)
+	if err != nil {
+		return nil, err
+	}
+	facts := dedup.Facts{Route: r.ID, Upstream: r.To, Anonymous: r.Auth.None, MaxBody: int64(*r.Body)}
+	return dedup.New(*r.Dedup, facts, store, admits, c.state.Metrics)
+}
