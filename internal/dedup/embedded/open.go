@@ -1,0 +1,190 @@
+package embedded
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/oncegate/oncegate/internal/dedup/record"
+)
+
+// Options of a store. Zero values give the defaults.
+type Options struct {
+	Log        *slog.Logger
+	MinFree    int64         // bytes that must be free on the disk for a new claim: 128 MiB
+	Ballast    int64         // bytes held back in a file that is given up when the disk is full: 32 MiB; below 0: none
+	LockWait   time.Duration // how long to wait for another process to leave the folder: 5s; below 0: not at all
+	SweepEvery time.Duration // 10s
+
+	now  func() time.Time
+	free func(path string) (int64, error)
+	fs   vfs.FS
+	exit func(code int)
+}
+
+func (o Options) filled() Options {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.MinFree == 0 {
+		o.MinFree = 128 << 20
+	}
+	if o.Ballast == 0 {
+		o.Ballast = 32 << 20
+	}
+	if o.LockWait == 0 {
+		o.LockWait = 5 * time.Second
+	}
+	if o.SweepEvery <= 0 {
+		o.SweepEvery = 10 * time.Second
+	}
+	if o.now == nil {
+		o.now = record.Clock()
+	}
+	if o.free == nil {
+		o.free = freeBytes
+	}
+	if o.fs == nil {
+		o.fs = vfs.Default
+	}
+	if o.exit == nil {
+		o.exit = os.Exit
+	}
+	return o
+}
+
+// Open opens the folder, makes it if it is not there, and marks what an earlier run left in flight as unknown. Errors name
+// the folder: it can't be made or written, it is on a network, or another process holds it.
+func Open(path string, opts Options) (*Store, error) {
+	s := &Store{path: path, opts: opts.filled(), swept: make(chan struct{})}
+	for i := range s.stripes {
+		s.stripes[i] = make(chan struct{}, 1)
+	}
+	if err := s.openFolder(); err != nil {
+		return nil, fmt.Errorf("data folder %s: %w", path, err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	go s.sweepLoop(ctx)
+	return s, nil
+}
+
+func (s *Store) openFolder() error {
+	if err := s.opts.fs.MkdirAll(s.path, 0o700); err != nil {
+		return err
+	}
+	if err := refuseNetwork(s.path); err != nil {
+		return err
+	}
+	lock, err := s.lock()
+	if err != nil {
+		return err
+	}
+	ballast := newBallast(s.path, s.opts)
+	s.db, err = pebble.Open(s.path, s.pebbleOptions(lock, ballast))
+	if err != nil {
+		return errors.Join(err, lock.Close())
+	}
+	if err := s.takeOver(); err != nil {
+		return errors.Join(err, s.db.Close())
+	}
+	return lock.Close() // the database holds it on
+}
+
+// lock takes the folder for this process. A predecessor may still be draining, so it waits a while, and says so.
+func (s *Store) lock() (*pebble.Lock, error) {
+	said := false
+	for end := time.Now().Add(s.opts.LockWait); ; time.Sleep(100 * time.Millisecond) {
+		lock, err := pebble.LockDirectory(s.path, s.opts.fs)
+		switch {
+		case err == nil:
+			return lock, nil
+		case !isLocked(err):
+			return nil, err
+		case !time.Now().Before(end):
+			return nil, errors.New("in use by another process")
+		}
+		if !said {
+			s.opts.Log.Warn("the data folder is in use by another process; waiting for it", "path", s.path, "at_most", s.opts.LockWait.String())
+			said = true
+		}
+	}
+}
+
+// isLocked tells a held lock from a file that can't be made. The lock call gives a bare EAGAIN or EACCES.
+func isLocked(err error) bool {
+	var file *fs.PathError
+	if errors.As(err, &file) {
+		return false
+	}
+	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) || strings.Contains(err.Error(), "held by current process")
+}
+
+func (s *Store) pebbleOptions(lock *pebble.Lock, b *ballast) *pebble.Options {
+	o := &pebble.Options{
+		FS:           vfs.OnDiskFull(s.opts.fs, b.release),
+		Lock:         lock,
+		Logger:       pebbleLog{s.opts.Log, s.opts.exit},
+		MemTableSize: 32 << 20,
+		CacheSize:    32 << 20,
+	}
+	for i := range o.Levels { // most claims ask for a key that is not there
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	return o
+}
+
+const format = "1"
+
+// takeOver checks the folder's format, reads or makes its secret, and settles what an earlier run left.
+func (s *Store) takeOver() error {
+	got, err := s.meta("format", func() []byte { return []byte(format) })
+	if err != nil {
+		return err
+	}
+	if string(got) != format {
+		return fmt.Errorf("format %q is not known to this version, which writes %q", got, format)
+	}
+	secret, err := s.meta("secret", func() []byte {
+		var b [32]byte
+		rand.Read(b[:])
+		return b[:]
+	})
+	if err != nil {
+		return err
+	}
+	if copy(s.secret[:], secret) != len(s.secret) || len(secret) != len(s.secret) {
+		return errors.New("its secret is damaged")
+	}
+	n, err := s.orphan()
+	if n > 0 {
+		s.opts.Log.Warn("keyed writes of an earlier run have an unknown outcome", "records", n)
+	}
+	return err
+}
+
+// meta reads a value of the folder itself, or makes it.
+func (s *Store) meta(name string, fresh func() []byte) ([]byte, error) {
+	key := append([]byte{metaPrefix}, name...)
+	value, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		made := fresh()
+		return made, s.db.Set(key, made, pebble.Sync)
+	}
+	if err != nil {
+		return nil, err
+	}
+	own := append([]byte(nil), value...)
+	return own, closer.Close()
+}

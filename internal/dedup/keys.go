@@ -1,0 +1,133 @@
+package dedup
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"hash"
+	"sync"
+
+	"github.com/oncegate/oncegate/internal/dedup/record"
+	"github.com/oncegate/oncegate/internal/pipeline"
+	"github.com/oncegate/oncegate/internal/wire"
+)
+
+// Everything that is stored is a keyed hash: whoever reads the store learns neither keys nor requests, and can't test guesses.
+// The first byte of each hash says what it is of, the second which recipe made it.
+const (
+	hashOfKey     = 1
+	hashOfRequest = 2
+	recipe        = 1
+)
+
+// hasher makes keyed hashes of lists of parts.
+type hasher struct{ pool sync.Pool }
+
+func newHasher(secret [32]byte) *hasher {
+	return &hasher{sync.Pool{New: func() any { return &digest{mac: hmac.New(sha256.New, secret[:])} }}}
+}
+
+func (h *hasher) begin(what byte) *digest {
+	d := h.pool.Get().(*digest)
+	d.mac.Reset()
+	d.byte(what)
+	d.byte(recipe)
+	return d
+}
+
+// end gives the hash and the digest back.
+func (h *hasher) end(d *digest) (sum [32]byte) {
+	copy(sum[:], d.mac.Sum(d.room[:0]))
+	h.pool.Put(d)
+	return sum
+}
+
+type digest struct {
+	mac  hash.Hash
+	room [32]byte
+}
+
+func (d *digest) byte(b byte) {
+	d.room[0] = b
+	d.mac.Write(d.room[:1])
+}
+
+// part adds bytes after their length, so that no two lists of parts have the same text.
+func (d *digest) part(b []byte) {
+	d.mac.Write(binary.BigEndian.AppendUint64(d.room[:0], uint64(len(b))))
+	d.mac.Write(b)
+}
+
+// recordKey is the only place where the name of a record is made. Where a header names the client, the authenticated
+// identity still belongs to it: nobody reads another's answers by naming him.
+func (h *hasher) recordKey(identity string, named []byte, scope string, key []byte) record.Key {
+	d := h.begin(hashOfKey)
+	d.part([]byte(identity))
+	d.part(named)
+	d.part([]byte(scope))
+	d.part(key)
+	return h.end(d)
+}
+
+// fingerprint hashes what must be the same in a repetition: method, path, query, the chosen fields and the whole body.
+func (h *hasher) fingerprint(r pipeline.Request, fields []string, body []byte) record.Fingerprint {
+	d := h.begin(hashOfRequest)
+	d.part(r.Method())
+	d.part(r.Path())
+	query := r.Query()
+	if query == nil {
+		d.byte(0)
+	} else {
+		d.byte(1)
+		d.part(query)
+	}
+	for _, name := range fields {
+		for i := range r.Fields() {
+			if got, value := r.Field(i); wire.EqualFold(got, name) {
+				d.byte(1)
+				d.part(value)
+			}
+		}
+		d.byte(0)
+	}
+	d.part(body)
+	return h.end(d)
+}
+
+// derive makes a public name from a record's key that does not tell the key: 43 characters of base64url.
+func derive(key record.Key, label string) string {
+	mac := hmac.New(sha256.New, key[:])
+	mac.Write([]byte(label))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+const keyField = "Idempotency-Key"
+
+type keyCase uint8
+
+const (
+	keyAbsent keyCase = iota
+	keyBroken
+	keyFine
+)
+
+// requestKey finds the client's key. Two fields are broken even when they agree. The key is borrowed.
+func requestKey(r pipeline.Request) ([]byte, keyCase) {
+	var found []byte
+	n := 0
+	for i := range r.Fields() {
+		if name, value := r.Field(i); wire.EqualFold(name, keyField) {
+			found = value
+			n++
+		}
+	}
+	if n == 0 {
+		return nil, keyAbsent
+	}
+	key, ok := wire.ParseKey(found)
+	if n > 1 || !ok {
+		return nil, keyBroken
+	}
+	return key, keyFine
+}

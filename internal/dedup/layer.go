@@ -1,0 +1,192 @@
+// Package dedup makes keyed writes happen once: a request that carries an Idempotency-Key is claimed in a store before it is
+// sent, and what came of it is stored before the client sees it.
+//
+// It promises, for one client, scope, key and identical request within the retention: at most one dispatch that can have
+// reached the upstream, the same answer for every later duplicate (or "executed, answer not kept"), and an honest "unknown"
+// when nobody can know. It does not make the upstream itself transactional: what a crash between sending and storing hides
+// stays unknown. When the store fails nothing is sent (on_store_failure: allow sends it unprotected, and says so); when it
+// fails between claim and result, the client gets the real answer, marked not-persisted.
+package dedup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/oncegate/oncegate/internal/answer"
+	"github.com/oncegate/oncegate/internal/dedup/record"
+	"github.com/oncegate/oncegate/internal/pipeline"
+)
+
+// Facts are what a route knows of itself.
+type Facts struct {
+	Route     string // its id, for metrics
+	Upstream  string // the default scope
+	Anonymous bool   // auth: none
+	MaxBody   int64  // the largest body that is read whole
+}
+
+// Admits tells whether the route's upstream would be called now; if not, when to come again. It takes nothing.
+type Admits func(x *pipeline.Exchange) (retryAfter time.Duration, ok bool)
+
+// Recorder counts what became of keyed requests. The words are fixed: see the Result constants.
+type Recorder interface {
+	Dedup(route, result string)
+}
+
+// The results that a Recorder gets.
+const (
+	ResultExecuted     = "executed"
+	ResultReplayed     = "replayed"
+	ResultMismatch     = "mismatch"
+	ResultInProgress   = "in_progress"
+	ResultUnknown      = "unknown"
+	ResultSealed       = "sealed"
+	ResultReleased     = "released"
+	ResultConflict     = "conflict"
+	ResultNotPersisted = "not_persisted"
+	ResultStoreError   = "store_error"
+	ResultMissing      = "missing"
+	ResultInvalid      = "invalid"
+	ResultRefused      = "refused"
+	ResultNotProtected = "not_protected"
+)
+
+// New makes the layer of a route. admits nil: the upstream is always called. rec may be nil.
+func New(cfg Config, facts Facts, records *Records, admits Admits, rec Recorder) (pipeline.Layer, error) {
+	g := guard{cfg: cfg, facts: facts, records: records, admits: admits, recorder: rec, scope: cfg.Scope, kept: answer.Kept(cfg.KeepHeaders...)}
+	if g.scope == "" {
+		g.scope = facts.Upstream
+	}
+	if cfg.Client != clientSubject {
+		name, ok := strings.CutPrefix(cfg.Client, "header:")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("dedup: client %q is neither subject nor header:X-Name", cfg.Client)
+		}
+		g.clientHeader = name
+	}
+	if facts.Anonymous && g.clientHeader == "" {
+		return nil, errors.New("dedup: a route with auth: none has to say whose key it is: client: header:X-Name")
+	}
+	if rec == nil {
+		g.recorder = silent{}
+	}
+	if admits == nil {
+		g.admits = func(*pipeline.Exchange) (time.Duration, bool) { return 0, true }
+	}
+	return func(next pipeline.Handler) pipeline.Handler {
+		made := g
+		made.next = next
+		return &made
+	}, nil
+}
+
+type silent struct{}
+
+func (silent) Dedup(string, string) {}
+
+type guard struct {
+	cfg          Config
+	facts        Facts
+	records      *Records
+	admits       Admits
+	recorder     Recorder
+	next         pipeline.Handler
+	scope        string
+	clientHeader string // "" means the authenticated subject
+	kept         answer.Headers
+}
+
+// Serve implements pipeline.Handler.
+func (g *guard) Serve(ctx context.Context, x *pipeline.Exchange) error {
+	if !g.protects(x.Request.Method()) {
+		return g.pass(ctx, x)
+	}
+	key, found := requestKey(x.Request)
+	if found == keyAbsent && g.cfg.Key != "required" {
+		return g.pass(ctx, x)
+	}
+	if found != keyFine {
+		return g.refuseKey(x, found)
+	}
+	named, err := g.client(x)
+	if err != nil {
+		return err
+	}
+	body, err := x.Request.Buffer(g.facts.MaxBody)
+	if err != nil {
+		return err // too large, or broken off: nothing was claimed
+	}
+	a := attempt{
+		guard: g,
+		x:     x,
+		key:   g.records.hashes.recordKey(x.Client.Identity, named, g.scope, key),
+		print: g.records.hashes.fingerprint(x.Request, g.cfg.FingerprintHeaders, body),
+		token: newToken(),
+	}
+	return a.serve(ctx)
+}
+
+func (g *guard) protects(method []byte) bool {
+	for _, m := range g.cfg.Methods {
+		if string(method) == m {
+			return true
+		}
+	}
+	return false
+}
+
+// pass is for what is not protected here. A refusal that was left for us to decide on stands.
+func (g *guard) pass(ctx context.Context, x *pipeline.Exchange) error {
+	if x.Deferred != nil {
+		return x.Deferred
+	}
+	return g.next.Serve(ctx, x)
+}
+
+// client checks that it is known whose key it is, and gives the header that says so, if one does. A key of nobody would be
+// everybody's.
+func (g *guard) client(x *pipeline.Exchange) (named []byte, err error) {
+	if g.clientHeader == "" && !x.Client.Anonymous() {
+		return nil, nil
+	}
+	if g.clientHeader != "" {
+		if named = single(x.Request, g.clientHeader); len(named) > 0 {
+			return named, nil
+		}
+	}
+	if x.Deferred != nil {
+		return nil, x.Deferred
+	}
+	g.record(ResultRefused)
+	return nil, refuse(x, pipeline.BadRequest, pipeline.Problem{Executed: pipeline.ExecutedNo, SameKey: pipeline.Yes, NewKey: pipeline.No})
+}
+
+func (g *guard) record(result string) { g.recorder.Dedup(g.facts.Route, result) }
+
+// lease is how long an attempt may take in all: the request's own time, and then some to store the result.
+func lease(x *pipeline.Exchange, now time.Time) time.Duration {
+	rest, ok := x.Remaining(now, 0)
+	if !ok {
+		rest = defaultTime
+	}
+	return max(rest, 0) + leaseMargin
+}
+
+// begin claims the record, or looks what is there when the request may not go on anyway. wait is the breaker's.
+func (a *attempt) begin(ctx context.Context) (found record.Found, wait time.Duration, err error) {
+	g, admitted := a.guard, a.x.Deferred == nil
+	if admitted {
+		wait, admitted = g.admits(a.x)
+	}
+	found, err = g.records.begin(ctx, a.key, record.Claim{
+		Fingerprint: a.print,
+		Token:       a.token,
+		Lease:       lease(a.x, time.Now()),
+		KeepKey:     g.cfg.Keep.Key.Std(),
+		Grant:       admitted,
+	})
+	return found, wait, err
+}
