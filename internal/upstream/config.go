@@ -53,39 +53,39 @@ type TLSConfig struct {
 
 // DNSConfig is discovery by DNS.
 type DNSConfig struct {
-	Name    string         `yaml:"name" required:"true"`
-	Port    int            `yaml:"port" required:"true" min:"1" max:"65535"`
-	Refresh units.Duration `yaml:"refresh" default:"10s"`
+	Name    string         `yaml:"name" required:"true" doc:"DNS name whose addresses are the targets."`
+	Port    int            `yaml:"port" required:"true" min:"1" max:"65535" doc:"Port of every address."`
+	Refresh units.Duration `yaml:"refresh" default:"10s" doc:"How often the name is looked up."`
 }
 
 // RetryConfig is retries.
 type RetryConfig struct {
-	Attempts int           `yaml:"attempts" default:"3" min:"1" max:"10"`
-	On       []string      `yaml:"on"`
-	Backoff  BackoffConfig `yaml:"backoff"`
-	Budget   units.Share   `yaml:"budget" default:"20%"`
+	Attempts int           `yaml:"attempts" default:"3" min:"1" max:"10" doc:"Tries in all, the first included."`
+	On       []string      `yaml:"on" doc:"Failures that are tried again."`
+	Backoff  BackoffConfig `yaml:"backoff" doc:"Waits between tries, with full jitter."`
+	Budget   units.Share   `yaml:"budget" default:"20%" doc:"Retries as a share of the calls to this upstream."`
 }
 
 // BackoffConfig is the wait between tries.
 type BackoffConfig struct {
-	Base units.Duration `yaml:"base" default:"25ms"`
-	Max  units.Duration `yaml:"max" default:"1s"`
+	Base units.Duration `yaml:"base" default:"25ms" doc:"Longest first wait; it doubles with each try."`
+	Max  units.Duration `yaml:"max" default:"1s" doc:"Longest wait."`
 }
 
 // BulkheadConfig is calls at once.
 type BulkheadConfig struct {
-	InFlight int            `yaml:"in_flight" default:"1024" min:"1"`
-	Queue    int            `yaml:"queue" default:"0" min:"0"`
-	Wait     units.Duration `yaml:"wait" default:"100ms"`
-	Adaptive bool           `yaml:"adaptive" default:"false"`
+	InFlight int            `yaml:"in_flight" default:"1024" min:"1" doc:"Calls at once."`
+	Queue    int            `yaml:"queue" default:"0" min:"0" doc:"Calls that may wait for a place."`
+	Wait     units.Duration `yaml:"wait" default:"100ms" doc:"Longest wait for a place."`
+	Adaptive bool           `yaml:"adaptive" default:"false" doc:"Finds the number of calls at once by itself."`
 }
 
 // HealthConfig is active checks.
 type HealthConfig struct {
-	Path      string         `yaml:"path" default:"/healthz"`
-	Interval  units.Duration `yaml:"interval" default:"5s" min:"100ms"`
-	Timeout   units.Duration `yaml:"timeout" default:"1s" min:"1ms"`
-	Unhealthy int            `yaml:"unhealthy" default:"3" min:"1"`
-	Healthy   int            `yaml:"healthy" default:"2" min:"1"`
-	Expect    string         `yaml:"expect" default:"200-299"`
+	Path      string         `yaml:"path" default:"/healthz" doc:"Path that is asked."`
+	Interval  units.Duration `yaml:"interval" default:"5s" min:"100ms" doc:"Time between two checks of a target."`
+	Timeout   units.Duration `yaml:"timeout" default:"1s" min:"1ms" doc:"Time for the answer."`
+	Unhealthy int            `yaml:"unhealthy" default:"3" min:"1" doc:"Failures in a row that take a target out."`
+	Healthy   int            `yaml:"healthy" default:"2" min:"1" doc:"Successes in a row that bring it back."`
+	Expect    string         `yaml:"expect" default:"200-299" doc:"Statuses that count as success."`
 }

@@ -1,0 +1,131 @@
+package upstream
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/oncegate/oncegate/internal/units"
+)
+
+func problems(cfg *Config) []units.Problem {
+	p := units.NewProblems()
+	cfg.Validate(p.Key("upstreams").Key("orders"))
+	return p.List()
+}
+
+func TestValidateTargets(t *testing.T) {
+	for url, want := range map[string]string{
+		"http://127.0.0.1:9001":       "",
+		"HTTP://orders":               "",
+		"https://[2001:db8::1]:8443/": "",
+		"http://orders_api:80":        "",
+		"h2c://orders:1":              "not available in this version",
+		"grpc://orders:1":             "not available in this version",
+		"grpcs://orders:1":            "not available in this version",
+		"ftp://orders":                "scheme http or https",
+		"orders:9001":                 "scheme http or https",
+		"127.0.0.1:9001":              "is not a URL",
+		"http://":                     "has no host",
+		"http://:80":                  "has no host",
+		"http:orders":                 "has no host",
+		"http://user:s3cret@orders":   "credentials",
+		"http://orders/api":           "path",
+		"http://orders?x=s3cret":      "end after host and port",
+		"http://orders?":              "end after host and port",
+		"http://orders#s3cret":        "end after host and port",
+		"http://orders:0":             "port",
+		"http://orders:70000":         "port",
+		"http://user:s3cret@orders:x": "is not a URL",
+		"http://orders,users":         "host",
+		"ftp://user:s3cret@orders/":   "scheme http or https",
+		"mailto:s3cret":               "scheme http or https",
+	} {
+		list := problems(&Config{Targets: []TargetConfig{{URL: "http://fine"}, {URL: url}}})
+		switch {
+		case want == "" && len(list) == 0:
+		case want == "" || len(list) != 1:
+			t.Errorf("%s: %v", url, list)
+		case !strings.Contains(list[0].Message, want) || strings.Contains(list[0].Message, "s3cret") || list[0].Path != "upstreams.orders.targets[1]":
+			t.Errorf("%s: %+v, want %q", url, list[0], want)
+		}
+	}
+}
+
+func TestValidateMissingTargets(t *testing.T) {
+	list := problems(&Config{})
+	if len(list) != 1 || list[0].Path != "upstreams.orders.targets" || list[0].Place != units.AtParent {
+		t.Errorf("%+v", list)
+	}
+}
+
+func TestParseTarget(t *testing.T) {
+	for url, want := range map[string]endpoint{
+		"http://Orders":          {"http", "orders:80", "orders", "orders"},
+		"https://orders":         {"https", "orders:443", "orders", "orders"},
+		"https://orders:80/":     {"https", "orders:80", "orders:80", "orders"},
+		"http://[2001:db8::1]":   {"http", "[2001:db8::1]:80", "[2001:db8::1]", "2001:db8::1"},
+		"http://127.0.0.1:09001": {"http", "127.0.0.1:09001", "127.0.0.1:09001", "127.0.0.1"},
+	} {
+		if got, problem := parseTarget(url); got != want || problem != "" {
+			t.Errorf("%s: %+v, %s", url, got, problem)
+		}
+	}
+}
+
+func TestNewRefusesWhatValidateWould(t *testing.T) {
+	pools := NewPools()
+	defer pools.Close()
+	for _, cfg := range []Config{{}, defaults("ftp://a")} {
+		if _, err := New("orders", cfg, pools, nil); err == nil {
+			t.Errorf("%+v was accepted", cfg.Targets)
+		}
+	}
+}
+
+// Smooth: in a round every target has its share, and the turns of the heavy one are spread.
+func TestPicker(t *testing.T) {
+	for _, tt := range []struct {
+		weights []int
+		want    string
+	}{
+		{[]int{1}, "0000"}, {[]int{1, 1}, "0101"}, {[]int{5, 1, 1}, "0010200"}, {[]int{10, 20}, "101101"}, {[]int{1000, 1000, 1000}, "012012"},
+	} {
+		p, got := newPicker(tt.weights), ""
+		for range tt.want {
+			got += string(rune('0' + p.next(-1)))
+		}
+		if got != tt.want {
+			t.Errorf("%v: %s, want %s", tt.weights, got, tt.want)
+		}
+	}
+}
+
+func TestPickerSharesAndBounds(t *testing.T) {
+	weights := []int{999, 1000, 1, 997, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000}
+	p := newPicker(weights)
+	if len(p.round) > maxRound+len(weights) {
+		t.Errorf("a round of %d", len(p.round))
+	}
+	seen, total := make([]int, len(weights)), 0
+	for range p.round {
+		seen[p.next(-1)]++
+		total++
+	}
+	for i, w := range weights {
+		if share := float64(seen[i]) / float64(total); share < float64(w)/13997-0.001 || share > float64(w)/13997+0.001 {
+			t.Errorf("target %d: share %f", i, share)
+		}
+	}
+}
+
+func TestPickerAvoids(t *testing.T) {
+	p := newPicker([]int{3, 1})
+	for range 20 {
+		if p.next(0) != 1 || p.next(1) != 0 {
+			t.Fatal("the target to avoid was picked")
+		}
+	}
+	if one := newPicker([]int{1}); one.next(0) != 0 {
+		t.Error("the only target was not picked")
+	}
+}
