@@ -41,7 +41,7 @@ type AdminConfig struct {
 type StateConfig struct {
 	Store         string       `yaml:"store" default:"embedded" enum:"embedded redis memory" doc:"embedded: durable, one node; redis: a fleet; memory: lost at exit."`
 	Path          string       `yaml:"path" default:"./data" nonempty:"true" doc:"Folder of the embedded store."`
-	EncryptionKey units.Secret `yaml:"encryption_key" later:"true" doc:"Seals stored answers (AES-256-GCM)."`
+	EncryptionKey units.Secret `yaml:"encryption_key" doc:"Seals stored answers (AES-256-GCM); at least 32 bytes, random."`
 	Redis         RedisConfig  `yaml:"redis" later:"true" doc:"The Redis of a fleet."`
 }
 

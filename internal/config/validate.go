@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/oncegate/oncegate/internal/answer"
 	"github.com/oncegate/oncegate/internal/units"
 )
 
@@ -22,8 +23,11 @@ func (c *AdminConfig) Validate(p units.Problems) {
 	}
 }
 
-// Validate refuses the store that is not built yet.
+// Validate refuses the store that is not built yet, and a key that is too short to protect anything.
 func (c *StateConfig) Validate(p units.Problems) {
+	if key := c.EncryptionKey.Reveal(); key != "" && len(key) < answer.MinKey {
+		p.Key("encryption_key").Add("has %d bytes, at least %d are needed", len(key), answer.MinKey)
+	}
 	if c.Store == "redis" {
 		p.Key("store").Add("redis is not available in this version")
 	}

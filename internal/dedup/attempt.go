@@ -10,6 +10,7 @@ import (
 	"github.com/oncegate/oncegate/internal/answer"
 	"github.com/oncegate/oncegate/internal/dedup/record"
 	"github.com/oncegate/oncegate/internal/pipeline"
+	"github.com/oncegate/oncegate/internal/wire"
 )
 
 const statusField = "Idempotency-Status"
@@ -161,7 +162,7 @@ func (a *attempt) keep(ctx context.Context, status int) error {
 			return a.cutOff(ctx, res, code, err)
 		}
 		if whole {
-			res.State, res.Answer = record.Completed, a.encode(status, body)
+			a.complete(&res, body)
 		}
 	}
 	word, said := ResultExecuted, "executed"
@@ -174,6 +175,23 @@ func (a *attempt) keep(ctx context.Context, status int) error {
 	a.record(word)
 	resp.Set(statusField, []byte(said))
 	return nil
+}
+
+// complete makes the answer one that can be told again. An answer that can't be sealed is not kept: it never goes to the store
+// in the clear.
+func (a *attempt) complete(res *record.Result, body []byte) {
+	sealed, err := a.records.sealer.Seal(a.encode(res.Status, body), a.key[:], a.clientKey())
+	if err != nil {
+		a.records.log.Error("an answer could not be sealed and is not kept", "operation_ref", derive(a.key, labelRef), "error", err)
+		return
+	}
+	res.State, res.Answer = record.Completed, sealed
+}
+
+// clientKey is the idempotency key as the client chose it.
+func (a *attempt) clientKey() []byte {
+	key, _ := wire.ParseKey(single(a.x.Request, keyField))
+	return key
 }
 
 // isEventStream: such an answer has no end to wait for.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/oncegate/oncegate/internal/answer"
 	"github.com/oncegate/oncegate/internal/dedup/record"
 )
 
@@ -22,6 +23,7 @@ const (
 type Records struct {
 	store   Store
 	hashes  *hasher
+	sealer  *answer.Sealer // nil: answers are stored as they are
 	backlog *backlog
 	log     *slog.Logger
 }
@@ -32,7 +34,13 @@ func NewRecords(store Store, secret [32]byte, log *slog.Logger) *Records {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Records{store, newHasher(secret), newBacklog(store, log), log}
+	return &Records{store: store, hashes: newHasher(secret), backlog: newBacklog(store, log), log: log}
+}
+
+// Sealed has answers encrypted before the store sees them. Call it before the records are used.
+func (r *Records) Sealed(by *answer.Sealer) *Records {
+	r.sealer = by
+	return r
 }
 
 // Close stores what the backlog holds, as long as ctx allows, and ends it. It does not close the store.

@@ -101,7 +101,11 @@ func (a *attempt) told(word string, kind pipeline.Refusal, p pipeline.Problem) e
 
 // replay tells the stored answer again. One that can't be read is as good as not kept.
 func (a *attempt) replay(f record.Found) error {
-	stored, err := answer.Decode(f.Answer)
+	plain, err := a.records.sealer.Open(f.Answer, a.key[:], a.clientKey())
+	var stored answer.Answer
+	if err == nil {
+		stored, err = answer.Decode(plain)
+	}
 	if err != nil {
 		a.records.log.Error("a stored answer can't be read", "operation_ref", derive(a.key, labelRef), "error", err)
 		return a.notKept(f)

@@ -1,7 +1,14 @@
 // Package edge holds what both edges share: the configuration of the port.
 package edge
 
-import "github.com/oncegate/oncegate/internal/units"
+import (
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/oncegate/oncegate/internal/units"
+	"github.com/oncegate/oncegate/internal/wire"
+)
 
 // Config is listen: the port.
 type Config struct {
@@ -42,4 +49,21 @@ type LimitsConfig struct {
 type DrainConfig struct {
 	Notice  units.Duration `yaml:"notice" default:"2s" doc:"Not ready, but still serving."`
 	Timeout units.Duration `yaml:"timeout" default:"30s" min:"1ms" doc:"Time for running requests after that."`
+}
+
+// Validate checks the address and the networks.
+func (c *Config) Validate(p units.Problems) {
+	host, port, err := net.SplitHostPort(c.Address)
+	n, portErr := strconv.ParseUint(port, 10, 32)
+	switch {
+	case err != nil || strings.ContainsAny(host, " \t/@?#"):
+		p.Key("address").Add("%q is not host:port, such as 127.0.0.1:8080 or :8080", c.Address)
+	case portErr != nil || n > 65535:
+		p.Key("address").Add("%q has no port from 0 to 65535", c.Address)
+	}
+	for i, network := range c.TrustedProxies {
+		if _, err := wire.ParseProxies([]string{network}); err != nil {
+			p.Key("trusted_proxies").Index(i).Add("%q is neither a network such as 10.0.0.0/8 nor an address", network)
+		}
+	}
 }

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"time"
 
+	"github.com/oncegate/oncegate/internal/answer"
 	"github.com/oncegate/oncegate/internal/breaker"
 	"github.com/oncegate/oncegate/internal/config"
 	"github.com/oncegate/oncegate/internal/dedup"
@@ -79,17 +81,24 @@ func (s *State) store(cfg config.StateConfig) (*dedup.Records, error) {
 	if s.records != nil {
 		return s.records, nil
 	}
+	var sealer *answer.Sealer
+	if key := cfg.EncryptionKey.Reveal(); key != "" {
+		var err error
+		if sealer, err = answer.NewSealer([]byte(key)); err != nil {
+			return nil, fmt.Errorf("state.encryption_key: %w", err)
+		}
+	}
 	if cfg.Store == "memory" {
 		s.Logger.Warn("state.store is memory: records of keyed writes are lost at exit, use it for development only")
 		store := memory.New(memory.Options{})
-		s.records = dedup.NewRecords(store, store.Secret(), s.Logger)
+		s.records = dedup.NewRecords(store, store.Secret(), s.Logger).Sealed(sealer)
 		return s.records, nil
 	}
-	store, err := embedded.Open(cfg.Path, embedded.Options{Log: s.Logger})
+	store, err := embedded.Open(filepath.Join(cfg.Path, "dedup"), embedded.Options{Log: s.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("opening state.path %s: %w", cfg.Path, err)
 	}
-	s.records, s.closeStore = dedup.NewRecords(store, store.Secret(), s.Logger), store.Close
+	s.records, s.closeStore = dedup.NewRecords(store, store.Secret(), s.Logger).Sealed(sealer), store.Close
 	return s.records, nil
 }
 

@@ -1,0 +1,163 @@
+package h1
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/oncegate/oncegate/internal/pipeline"
+	"github.com/oncegate/oncegate/internal/wire"
+)
+
+// exchange is everything one request needs, pooled as a whole. Its views alias the request's bytes, so it ends before
+// fasthttp reuses them: Close is called by fasthttp when it resets the request, after the last byte was written.
+type exchange struct {
+	pipeline.Exchange
+	edge *Edge
+	conn *conn
+	ctx  *fasthttp.RequestCtx
+	req  request
+	resp response
+	id   [40]byte
+	err  error
+	kind pipeline.Refusal
+	text []byte // the problem document, and the held head of a stream
+}
+
+var exchanges = sync.Pool{New: func() any {
+	ex := &exchange{}
+	ex.req.ex, ex.resp.ex, ex.resp.stream.ex = ex, ex, &ex.resp
+	return ex
+}}
+
+// endKey files the exchange with fasthttp's request, which closes it.
+const endKey = "oncegate.exchange"
+
+func (e *Edge) begin(ctx *fasthttp.RequestCtx, c *conn) *exchange {
+	ex := exchanges.Get().(*exchange)
+	ex.edge, ex.conn, ex.ctx, ex.err, ex.kind = e, c, ctx, nil, 0
+	ex.Begin(&ex.req, &ex.resp, c)
+	ex.Start = time.Now()
+	ex.Peer = c.peer
+	if !e.learnt.Load() {
+		e.learn(&ctx.Response.Header)
+	}
+	ex.resp.begin(&ctx.Response)
+	ctx.SetUserValue(endKey, ex)
+	e.active.Add(1)
+	return ex
+}
+
+// check reads the head. What it refuses, nobody may read on from: the connection closes.
+func (ex *exchange) check() error {
+	h := &ex.ctx.Request.Header
+	method, target, proto, raw := h.Method(), h.RequestURI(), h.Protocol(), h.RawHeaders()
+	ex.req.begin(method, int64(ex.edge.limits.body))
+	err := ex.req.head.Check(method, target, proto, raw, wire.Limits{Headers: ex.edge.limits.headers})
+	if err != nil {
+		ex.ClientIP, ex.Secure = ex.Peer.Addr(), ex.conn.secure
+		ex.ID = wire.AppendRequestID(ex.id[:0])
+		ex.conn.body.begin(0, false)
+		ex.conn.linger = true
+		ex.close()
+		return refusalOf(err)
+	}
+	head := &ex.req.head
+	if size := len(method) + len(target) + len(proto) + len("  \r\n") + max(len(raw), len("\r\n")); size != ex.conn.head {
+		ex.close() // fasthttp took other bytes for the head than we gave it: the rest can't be trusted
+	}
+	if !head.KeepAlive() {
+		ex.close()
+	}
+	ex.conn.body.begin(head.ContentLength(), head.ExpectContinue())
+	ex.identify()
+	return nil
+}
+
+// identify finds out who asks, as far as proxies can be believed, and what the request is called.
+func (ex *exchange) identify() {
+	from := ex.edge.proxies.Resolve(ex.Peer.Addr(), &ex.req.head.Fields)
+	ex.ClientIP = from.Client
+	ex.Hops, ex.Asked = from.Chain, from.Host
+	ex.Secure = ex.conn.secure || from.Proto == "https"
+	if id := ex.req.head.Get("X-Request-Id"); wire.ValidRequestID(id) {
+		ex.ID = id
+	} else {
+		ex.ID = wire.AppendRequestID(ex.id[:0])
+	}
+}
+
+func refusalOf(err error) error {
+	switch {
+	case errors.Is(err, wire.HeaderTooLarge):
+		return pipeline.HeaderTooLarge
+	case errors.Is(err, wire.MethodNotAllowed):
+		return pipeline.MethodNotAllowed
+	case errors.Is(err, wire.ExpectationFailed):
+		return pipeline.ExpectationFailed
+	case errors.Is(err, wire.VersionNotSupported):
+		return pipeline.VersionNotSupported
+	}
+	return pipeline.BadRequest
+}
+
+// run has the handler answer, or refuse what the door refused. A panic is an internal error, never the end of the process.
+func (ex *exchange) run() (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = ex.edge.panicked(v)
+			ex.resp.Reset()
+		}
+	}()
+	if err := ex.check(); err != nil {
+		if ex.edge.refuser != nil {
+			return ex.edge.refuser.Refuse(ex.edge.ctx, &ex.Exchange, err)
+		}
+		return err
+	}
+	return ex.edge.handler.Serve(ex.edge.ctx, &ex.Exchange)
+}
+
+func (e *Edge) panicked(v any) error {
+	e.log.Error("panic while serving a request", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+	return fmt.Errorf("panic: %w", pipeline.Internal)
+}
+
+// close has the connection closed after this answer.
+func (ex *exchange) close() { ex.ctx.Response.Header.SetConnectionClose(); ex.resp.last = true }
+
+// Close ends the exchange. fasthttp calls it, see endKey.
+func (ex *exchange) Close() error {
+	c := ex.conn
+	if !c.wrote {
+		c.now = time.Now()
+	}
+	if ex.err == nil {
+		ex.err = ex.resp.stream.err
+	}
+	end := pipeline.End{
+		Status: ex.resp.final, Kind: ex.kind, Err: ex.err, At: c.now,
+		BytesIn: c.body.taken, BytesOut: ex.resp.sent(), Aborted: c.failed || c.mute || ex.resp.stream.broke(),
+	}
+	ex.finish(end)
+	ex.req.end()
+	ex.resp.end()
+	c.nextRequest()
+	ex.edge.active.Add(-1)
+	ex.edge, ex.conn, ex.ctx, ex.err = nil, nil, nil, nil
+	exchanges.Put(ex)
+	return nil
+}
+
+func (ex *exchange) finish(end pipeline.End) {
+	defer func() {
+		if v := recover(); v != nil {
+			_ = ex.edge.panicked(v)
+		}
+	}()
+	ex.Finish(end)
+}

@@ -1,0 +1,172 @@
+package h1
+
+import (
+	"io"
+
+	"github.com/oncegate/oncegate/internal/pipeline"
+	"github.com/oncegate/oncegate/internal/wire"
+)
+
+// request is pipeline.Request over the bytes that came in.
+type request struct {
+	ex     *exchange
+	head   wire.Head
+	method []byte
+	limit  int64 // of the body
+	buf    []byte
+	owned  bool // buf is ours and counts against the budget; else it lies in the connection's spare bytes
+	whole  bool // buf is all of the body
+	at     int  // how much of buf the reader has given
+}
+
+func (r *request) begin(method []byte, limit int64) {
+	r.method, r.limit = method, limit
+	r.buf, r.owned, r.whole, r.at = nil, false, false, 0
+}
+
+func (r *request) end() {
+	if r.owned {
+		r.ex.edge.memory.free(r.buf)
+	}
+	r.buf, r.method = nil, nil
+}
+
+func (r *request) Method() []byte                   { return r.method }
+func (r *request) Host() []byte                     { return r.head.Host() }
+func (r *request) Authority() []byte                { return r.head.Authority() }
+func (r *request) Path() []byte                     { return r.head.Path() }
+func (r *request) Query() []byte                    { return r.head.Query() }
+func (r *request) Header(name string) []byte        { return r.head.Get(name) }
+func (r *request) Fields() int                      { return r.head.Len() }
+func (r *request) Field(i int) (name, value []byte) { return r.head.At(i) }
+func (r *request) ContentLength() int64             { return r.head.ContentLength() }
+func (r *request) LimitBody(max int64)              { r.limit = max }
+
+// Strip drops every field that names holds.
+func (r *request) Strip(names pipeline.Names) {
+	if set, ok := names.(*wire.Names); ok {
+		r.head.DropNames(set)
+		return
+	}
+	for i := range r.head.Len() {
+		if name, _ := r.head.At(i); name != nil && names.Has(name) {
+			r.head.Drop(i)
+		}
+	}
+}
+
+// Body reads the content: what is buffered first, the rest from the connection.
+func (r *request) Body() io.Reader {
+	if r.head.ContentLength() == 0 {
+		return nil
+	}
+	r.at = 0
+	return (*reader)(r)
+}
+
+// reader is a request read as a body, so that handing it out allocates nothing.
+type reader request
+
+func (b *reader) Read(p []byte) (int, error) {
+	r := (*request)(b)
+	if n := copy(p, r.buf[r.at:]); n > 0 {
+		r.at += n
+		return n, nil
+	}
+	if r.whole {
+		return 0, io.EOF
+	}
+	return r.read(p)
+}
+
+// read takes content from the connection, at most up to the limit.
+func (r *request) read(p []byte) (int, error) {
+	c := r.ex.conn
+	room := r.limit - c.body.taken
+	if c.body.kind == bodySized && c.body.left > room {
+		return 0, pipeline.TooLarge
+	}
+	if room > 0 || c.body.err != nil {
+		return c.body.read(c, p[:min(int64(len(p)), max(room, 1))])
+	}
+	var over [1]byte // at the limit: only the end may follow
+	n, err := c.body.read(c, over[:])
+	if n > 0 {
+		return 0, pipeline.TooLarge
+	}
+	return 0, err
+}
+
+// Buffer takes the whole body into memory. Content that came together with the head is used where it lies.
+func (r *request) Buffer(max int64) ([]byte, error) {
+	length := r.head.ContentLength()
+	switch {
+	case length == 0:
+		return nil, nil
+	case length > min(max, r.limit):
+		return nil, pipeline.TooLarge
+	case r.whole:
+		return r.content(max)
+	}
+	if content, ok := r.ex.conn.body.whole(r.ex.conn); ok {
+		r.buf, r.whole = content, true
+		return r.buf, nil
+	}
+	if err := r.collect(max); err != nil {
+		return nil, err
+	}
+	return r.content(max)
+}
+
+func (r *request) content(max int64) ([]byte, error) {
+	if int64(len(r.buf)) > max {
+		return nil, pipeline.TooLarge
+	}
+	return r.buf, nil
+}
+
+// collect reads to the end, or to just above max: then what was read stays and Body begins with it.
+func (r *request) collect(max int64) error {
+	max = min(max, r.limit)
+	step := r.head.ContentLength()
+	if step < 0 {
+		step = 4 << 10
+	}
+	r.owned = true
+	for int64(len(r.buf)) <= max {
+		room := 1
+		if cap(r.buf) == 0 {
+			room = int(step)
+		}
+		var ok bool
+		if r.buf, ok = r.ex.edge.memory.grow(r.buf, room, max+1); !ok {
+			return pipeline.Overloaded
+		}
+		n, err := r.read(r.buf[len(r.buf):cap(r.buf)])
+		r.buf = r.buf[:len(r.buf)+n]
+		if err == io.EOF {
+			r.whole = true
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return pipeline.TooLarge
+}
+
+// Buffered gives the body when it is in memory, which a short one usually is from the start.
+func (r *request) Buffered() (body []byte, whole bool) {
+	if r.head.ContentLength() == 0 {
+		return nil, true
+	}
+	if !r.whole && r.buf == nil && r.head.ContentLength() <= r.limit {
+		if content, ok := r.ex.conn.body.whole(r.ex.conn); ok {
+			r.buf, r.whole = content, true
+		}
+	}
+	if !r.whole {
+		return nil, false
+	}
+	return r.buf, true
+}
