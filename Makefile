@@ -6,7 +6,7 @@ COMMIT     ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS    := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME   ?= 5m
-FUZZ       := wire:FuzzCanonical wire:FuzzHead routes:FuzzMatch config:FuzzParse auth:FuzzToken dedup:FuzzKey
+FUZZ       := wire:FuzzCanonical wire:FuzzHead wire:FuzzKey routes:FuzzMatch config:FuzzParse auth:FuzzToken auth/keyset:FuzzJWKS upstream:FuzzAnswer
 
 .PHONY: build demo test lint fuzz fuzz-short bench chaos chaos-short soak image clean
 
@@ -26,8 +26,8 @@ lint:
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 
-fuzz: ## each fuzz target for FUZZTIME
-	@FUZZTIME=$(FUZZTIME) scripts/fuzz $(FUZZ)
+fuzz: ## every fuzz target there is, each for FUZZTIME
+	@FUZZTIME=$(FUZZTIME) scripts/fuzz $$(cd internal && grep -rno --include=*_test.go '^func Fuzz[A-Za-z]*' . | sed -E 's#^\./(.*)/[^/]*:[0-9]+:func (.*)#\1:\2#')
 
 fuzz-short:
 	@FUZZTIME=20s scripts/fuzz $(FUZZ)

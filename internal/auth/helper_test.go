@@ -38,6 +38,7 @@ var testKeys = sync.OnceValue(func() (k struct {
 	rsa, rsa2   *rsa.PrivateKey
 	p256, p256b *ecdsa.PrivateKey
 	p384        *ecdsa.PrivateKey
+	p521        *ecdsa.PrivateKey
 	ed          ed25519.PrivateKey
 }) {
 	k.rsa, _ = rsa.GenerateKey(rand.Reader, 2048)
@@ -45,6 +46,7 @@ var testKeys = sync.OnceValue(func() (k struct {
 	k.p256, _ = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	k.p256b, _ = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	k.p384, _ = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	k.p521, _ = ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
 	_, k.ed, _ = ed25519.GenerateKey(rand.Reader)
 	return k
 })

@@ -179,7 +179,7 @@ func TestHostileKeyServers(t *testing.T) {
 	s := newKeyServer(t)
 	var sent atomic.Int64
 	for name, serve := range map[string]http.HandlerFunc{
-		"redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, reached.URL, 302) },
+		"redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, reached.URL, http.StatusFound) },
 		"huge": func(w http.ResponseWriter, _ *http.Request) {
 			chunk := []byte(strings.Repeat(" ", 1<<20))
 			for range 100 {

@@ -15,7 +15,7 @@ func TestSignedTokensPass(t *testing.T) {
 	for name, cfg := range map[string]IssuerConfig{
 		"HS256": secretIssuer(), "HS512": hs512, "RS256": fileIssuer([]string{"RS256"}, privatePEM(t, k.rsa)),
 		"PS384": fileIssuer([]string{"PS384", "RS256"}, privatePEM(t, k.rsa)), "ES256": fileIssuer([]string{"EdDSA", "ES256"}, publicPEM(t, k.ed), privatePEM(t, k.p256)),
-		"ES384": fileIssuer([]string{"ES384"}, privatePEM(t, k.p384)), "EdDSA": fileIssuer([]string{"EdDSA"}, privatePEM(t, k.ed)),
+		"ES384": fileIssuer([]string{"ES384"}, privatePEM(t, k.p384)), "ES512": fileIssuer([]string{"ES512"}, privatePEM(t, k.p521)), "EdDSA": fileIssuer([]string{"EdDSA"}, privatePEM(t, k.ed)),
 	} {
 		tok, err := Sign(cfg, map[string]any{"sub": "bob", "scope": "a b", "tenant": "x"}, time.Now())
 		if err != nil {

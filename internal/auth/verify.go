@@ -2,6 +2,7 @@ package auth
 
 import (
 	"crypto/sha256"
+	"errors"
 	"strconv"
 	"time"
 
@@ -141,6 +142,10 @@ func (a *Authority) prove(s *scratch, i *issuer, h *header, t *token, id *cacheK
 // bounds.
 func (i *issuer) key(h *header, now time.Time, wait time.Duration) (*keyset.Set, *keyset.Key, Reason) {
 	set, err := i.keys.Current(now)
+	if errors.Is(err, keyset.ErrNotLoaded) {
+		i.remote.Await(min(wait, unknownKeyWait))
+		set, err = i.keys.Current(now)
+	}
 	if err != nil {
 		return nil, nil, NoKeys
 	}

@@ -130,7 +130,7 @@ func (m *Metrics) Write(w io.Writer) error {
 
 // Exposition renders all metrics in the format that an Accept field asks for; text when it asks for none we have.
 func (m *Metrics) Exposition(accept string) (contentType string, body []byte, err error) {
-	format := expfmt.Negotiate(http.Header{"Accept": {accept}})
+	format := expfmt.NegotiateAccept(http.Header{"Accept": {accept}}, expfmt.DefaultAcceptedFormats()...)
 	var buf bytes.Buffer
 	if err := m.write(&buf, format); err != nil {
 		return "", nil, err

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -236,5 +235,3 @@ func wantOK(t testing.TB, body []byte, err error) {
 		t.Fatalf("got %q, %v; want ok", body, err)
 	}
 }
-
-var errBroke = errors.New("broke")

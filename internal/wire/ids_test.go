@@ -48,7 +48,8 @@ func TestTraceparent(t *testing.T) {
 			t.Errorf("%q is accepted", text)
 		}
 	}
-	if NewTraceID() == NewTraceID() || NewSpanID() == NewSpanID() || NewTraceID() == [16]byte{} || NewSpanID() == [8]byte{} {
+	trace, otherTrace, span, otherSpan := NewTraceID(), NewTraceID(), NewSpanID(), NewSpanID()
+	if trace == otherTrace || span == otherSpan || NewTraceID() == [16]byte{} || NewSpanID() == [8]byte{} {
 		t.Error("ids repeat or are zero")
 	}
 }

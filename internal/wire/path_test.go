@@ -77,7 +77,7 @@ func TestCanonicalUsesScratch(t *testing.T) {
 	if &path[0] != &target[0] || string(out) != "kept" {
 		t.Errorf("an unchanged path does not alias the target, scratch %q", out)
 	}
-	if path = append(path, '!'); target[len("/plain%20x")] != '?' {
+	if _ = append(path, '!'); target[len("/plain%20x")] != '?' {
 		t.Error("appending to the path writes over the query")
 	}
 }

@@ -55,6 +55,7 @@ var algorithms = [...]Algorithm{
 	{"PS512", RSA, 64, "", pss("PS512", crypto.SHA512)},
 	{"ES256", EC, 32, "P-256", jwt.SigningMethodES256},
 	{"ES384", EC, 48, "P-384", jwt.SigningMethodES384},
+	{"ES512", EC, 64, "P-521", jwt.SigningMethodES512},
 	{"EdDSA", Ed25519, 64, "Ed25519", jwt.SigningMethodEdDSA},
 }
 

@@ -121,6 +121,8 @@ func (k *jwk) public() (any, error) {
 		return k.ec(elliptic.P256(), 32)
 	case k.Kty == "EC" && k.Crv == "P-384":
 		return k.ec(elliptic.P384(), 48)
+	case k.Kty == "EC" && k.Crv == "P-521":
+		return k.ec(elliptic.P521(), 66)
 	case k.Kty == "OKP" && k.Crv == "Ed25519":
 		x, err := decode(k.X)
 		if err != nil || len(x) != ed25519.PublicKeySize {

@@ -54,6 +54,7 @@ type Remote struct {
 
 	mu      sync.Mutex
 	asked   time.Time     // when unknown key ids last caused a fetch
+	tried   chan struct{} // closed when the first fetch has ended, well or badly
 	flight  chan struct{} // closed when the fetch that was asked for has ended; nil: none asked for
 	wake    chan struct{}
 	waiting atomic.Int32
@@ -69,7 +70,7 @@ func NewRemote(cfg RemoteConfig) *Remote {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &Remote{
 		url: cfg.URL, allowed: cfg.Algorithms, maxAge: cfg.MaxAge, observe: cfg.Observe,
-		wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel, done: make(chan struct{}),
+		tried: make(chan struct{}), wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel, done: make(chan struct{}),
 	}
 	if r.maxAge == 0 {
 		r.maxAge = usualMaxAge
@@ -106,11 +107,26 @@ func (r *Remote) RetryAfter(now time.Time) int {
 	return int(min(max((wait+time.Second-1)/time.Second, 1), 30))
 }
 
+// Await waits for the end of the first fetch, but no longer than wait: a request that comes right after the start would
+// be refused else. Once that fetch has ended it returns at once for ever.
+func (r *Remote) Await(wait time.Duration) { r.sit(r.tried, wait) }
+
 // Refresh is asked for when a token names an unknown key. At most one fetch in thirty seconds comes of it; callers share
 // it and wait for its end, but no longer than wait.
 func (r *Remote) Refresh(wait time.Duration) {
-	flight := r.ask(time.Now())
-	if flight == nil || wait <= 0 {
+	if flight := r.ask(time.Now()); flight != nil {
+		r.sit(flight, wait)
+	}
+}
+
+// sit waits for done within bounds: of time, and of the number of those who wait.
+func (r *Remote) sit(done <-chan struct{}, wait time.Duration) {
+	select {
+	case <-done:
+		return
+	default:
+	}
+	if wait <= 0 {
 		return
 	}
 	defer r.waiting.Add(-1)
@@ -120,7 +136,7 @@ func (r *Remote) Refresh(wait time.Duration) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
-	case <-flight:
+	case <-done:
 	case <-timer.C:
 	}
 }
@@ -159,9 +175,12 @@ func (r *Remote) Close() {
 func (r *Remote) run() {
 	defer close(r.done)
 	defer r.land()
+	tried := sync.OnceFunc(func() { close(r.tried) })
+	defer tried()
 	failures := 0
 	for asked := false; ; {
 		fresh, err := r.refresh()
+		tried()
 		if r.ctx.Err() != nil {
 			return
 		}
