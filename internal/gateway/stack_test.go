@@ -1,0 +1,62 @@
+package gateway
+
+import (
+	"context"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/oncegate/oncegate/internal/config"
+	"github.com/oncegate/oncegate/internal/pipeline"
+)
+
+// The order is a security property: this test has to be changed with open eyes.
+func TestStackOrder(t *testing.T) {
+	var seen []string
+	mark := func(name string) pipeline.Layer {
+		return func(next pipeline.Handler) pipeline.Handler {
+			return pipeline.HandlerFunc(func(ctx context.Context, x *pipeline.Exchange) error {
+				seen = append(seen, name)
+				return next.Serve(ctx, x)
+			})
+		}
+	}
+	h := stack(parts{
+		breaker: mark("breaker"), dedup: mark("dedup"), limit: mark("limit"), auth: mark("auth"), admit: mark("admit"), deadline: mark("deadline"), observe: mark("observe"),
+		end: pipeline.HandlerFunc(func(context.Context, *pipeline.Exchange) error { seen = append(seen, "end"); return nil }),
+	})
+	if err := h.Serve(t.Context(), &pipeline.NewMemory("GET", "/").Exchange); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(seen, " "); got != "observe deadline admit auth limit dedup breaker end" {
+		t.Errorf("the order is %s", got)
+	}
+}
+
+// places says where each key of a route takes effect. A key without a place is one that somebody forgot to build.
+var places = map[string]string{
+	"id": "name", "match": "routes", "auth": "auth", "rate_limits": "limit", "dedup": "dedup", "timeout": "deadline", "body": "admit",
+	"forward": "auth", "to": "end", "rewrite": "later", "fallback": "later", "mode": "later",
+}
+
+func TestEveryKeyOfARouteHasAPlace(t *testing.T) {
+	fields := reflect.TypeFor[config.RouteConfig]()
+	stackFields := reflect.TypeFor[parts]()
+	for i := range fields.NumField() {
+		f := fields.Field(i)
+		key := f.Tag.Get("yaml")
+		place, known := places[key]
+		_, inStack := stackFields.FieldByName(place)
+		_, refused := f.Tag.Lookup("later")
+		switch {
+		case !known:
+			t.Errorf("%s has no place", key)
+		case place == "later" && !refused:
+			t.Errorf("%s is taken and does nothing", key)
+		case place != "later" && refused:
+			t.Errorf("%s is built and refused", key)
+		case place != "later" && place != "name" && place != "routes" && !inStack:
+			t.Errorf("%s: the stack has no %s", key, place)
+		}
+	}
+}
