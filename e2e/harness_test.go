@@ -195,14 +195,22 @@ func (g *gateway) eventually(what string, holds func() bool) {
 	}
 }
 
+var givenPorts sync.Map
+
+// freePort gives an address that no caller was given before: the system may offer a port that was just closed again.
 func freePort(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		address := ln.Addr().String()
+		ln.Close()
+		if _, given := givenPorts.LoadOrStore(address, true); !given {
+			return address
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 // answer is what a call gave.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,6 +14,7 @@ import (
 	"github.com/oncegate/oncegate/cmd/gateway/sample"
 	"github.com/oncegate/oncegate/internal/auth"
 	"github.com/oncegate/oncegate/internal/config"
+	"github.com/oncegate/oncegate/internal/gateway"
 )
 
 // tour is one comment, then one line of shell, again and again.
@@ -34,10 +34,11 @@ func demo(t terminal, args []string) int {
 	set := flags(t, "demo")
 	path := configFlag(set)
 	try := set.Bool("try", false, "run the lines, print what comes back, and stop")
-	if code, ok := parse(set, args); !ok {
+	if code, ok := parse(t, set, args); !ok {
 		return code
 	}
-	doc, ok := load(t, *path)
+	seen := gateway.Look(*path)
+	doc, ok := load(t.err, *path)
 	if !ok {
 		return exitBad
 	}
@@ -47,15 +48,14 @@ func demo(t terminal, args []string) int {
 	if err != nil {
 		return exitOn(t, err)
 	}
-	stop := make(chan os.Signal, 2)
-	signal.Notify(stop, syscall.SIGTERM, os.Interrupt)
-	defer signal.Stop(stop)
+	caught, release := catch()
+	defer release()
 	log, err := os.OpenFile("demo.log", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return exitOn(t, err)
 	}
 	defer log.Close()
-	s, err := start(terminal{log, t.err}, *path, doc)
+	s, err := start(terminal{log, t.err}, seen, doc, caught.hup)
 	if err != nil {
 		return exitOn(t, err)
 	}
@@ -68,9 +68,9 @@ func demo(t terminal, args []string) int {
 		if err := walk(t, vars); err != nil {
 			fmt.Fprintln(t.err, err)
 		}
-		stop <- syscall.SIGTERM
+		caught.stop <- syscall.SIGTERM
 	}
-	return s.wait(stop)
+	return s.wait(caught.stop)
 }
 
 func startSamples(ctx context.Context) (*sample.Issuer, error) {

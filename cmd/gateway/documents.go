@@ -2,15 +2,18 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"os"
 
 	"github.com/oncegate/oncegate/internal/config"
 )
 
-// load reads and checks a document; its problems go to stdout, one a line, where scripts expect a report.
-func load(t terminal, path string) (*config.Document, bool) {
+// load reads and checks a document; its problems go to w, one a line: they are the report of check, and an error of all
+// other commands, whose output may be captured.
+func load(w io.Writer, path string) (*config.Document, bool) {
 	doc, err := config.Load(path)
 	if err != nil {
-		fmt.Fprintln(t.out, err)
+		fmt.Fprintln(w, err)
 		return nil, false
 	}
 	return doc, true
@@ -19,11 +22,19 @@ func load(t terminal, path string) (*config.Document, bool) {
 func check(t terminal, args []string) int {
 	set := flags(t, "check")
 	path := configFlag(set)
-	if code, ok := parse(set, args); !ok {
+	if code, ok := parse(t, set, args); !ok {
 		return code
 	}
-	if _, ok := load(t, *path); !ok {
+	result, err := config.LoadWith(*path, os.LookupEnv)
+	if err == nil {
+		err = result.Files()
+	}
+	if err != nil {
+		fmt.Fprintln(t.out, err)
 		return exitBad
+	}
+	for _, warning := range result.Warnings {
+		fmt.Fprintf(t.err, "warning: %s\n", warning)
 	}
 	return exitOK
 }
@@ -31,10 +42,10 @@ func check(t terminal, args []string) int {
 func printDocument(t terminal, args []string) int {
 	set := flags(t, "print")
 	path := configFlag(set)
-	if code, ok := parse(set, args); !ok {
+	if code, ok := parse(t, set, args); !ok {
 		return code
 	}
-	doc, ok := load(t, *path)
+	doc, ok := load(t.err, *path)
 	if !ok {
 		return exitBad
 	}
@@ -44,15 +55,15 @@ func printDocument(t terminal, args []string) int {
 
 func diff(t terminal, args []string) int {
 	set := flags(t, "diff")
-	if code, ok := parse(set, args); !ok {
+	files, code, ok := words(t, set, args)
+	if !ok {
 		return code
 	}
-	if set.NArg() != 2 {
-		fmt.Fprintln(t.err, "usage: gateway diff OLD NEW")
-		return exitBad
+	if len(files) != 2 {
+		return misused(set, "two documents are needed, OLD and NEW")
 	}
-	old, okOld := load(t, set.Arg(0))
-	next, okNext := load(t, set.Arg(1))
+	old, okOld := load(t.err, files[0])
+	next, okNext := load(t.err, files[1])
 	if !okOld || !okNext {
 		return exitBad
 	}
@@ -68,7 +79,7 @@ func diff(t terminal, args []string) int {
 
 func schema(t terminal, args []string) int {
 	set := flags(t, "schema")
-	if code, ok := parse(set, args); !ok {
+	if code, ok := parse(t, set, args); !ok {
 		return code
 	}
 	_, err := t.out.Write(config.Schema())

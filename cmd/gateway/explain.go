@@ -2,10 +2,10 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/oncegate/oncegate/internal/gateway"
@@ -18,23 +18,25 @@ func explain(t terminal, args []string) int {
 	path := configFlag(set)
 	var headers list
 	set.Var(&headers, "H", "a request header, 'Name: value'; may repeat")
-	words, code, ok := mixed(set, args)
+	line, code, ok := words(t, set, args)
 	if !ok {
 		return code
 	}
-	if len(words) != 0 && len(words) != 2 {
-		fmt.Fprintln(t.err, "usage: gateway explain -config F [METHOD URL] [-H 'K: V' ...]")
-		return exitBad
+	if len(line) != 0 && len(line) != 2 {
+		return misused(set, "a request is a METHOD and a URL")
 	}
-	doc, loaded := load(t, *path)
+	if i := slices.IndexFunc(headers, func(h string) bool { return strings.IndexByte(h, ':') < 1 }); i >= 0 {
+		return misused(set, "-H %q is not 'Name: value'", headers[i])
+	}
+	doc, loaded := load(t.err, *path)
 	if !loaded {
 		return exitBad
 	}
-	if len(words) == 0 {
+	if len(line) == 0 {
 		gateway.Describe(t.out, doc)
 		return exitOK
 	}
-	x, err := request(words[0], words[1], headers)
+	x, err := request(line[0], line[1], headers)
 	if err != nil {
 		fmt.Fprintf(t.out, "400 bad-request: %v\n", err)
 		return exitNoRoute
@@ -44,19 +46,6 @@ func explain(t terminal, args []string) int {
 		return exitNoRoute
 	}
 	return exitOK
-}
-
-// mixed parses flags that stand before, between and after words.
-func mixed(set *flag.FlagSet, args []string) (words []string, code int, ok bool) {
-	for {
-		if code, ok = parse(set, args); !ok {
-			return nil, code, false
-		}
-		if set.NArg() == 0 {
-			return words, exitOK, true
-		}
-		words, args = append(words, set.Arg(0)), set.Args()[1:]
-	}
 }
 
 // request makes the exchange that the edge would make: the target is held to the same rules.
@@ -78,16 +67,23 @@ func request(method, rawURL string, headers list) (*pipeline.Exchange, error) {
 	if query != nil {
 		clean += "?" + string(query)
 	}
+	host := u.Host
 	m := pipeline.NewMemory(method, clean)
-	if u.Host != "" {
-		m.WithHost(u.Host)
-	}
 	for _, h := range headers {
-		name, value, ok := strings.Cut(h, ":")
-		if !ok {
-			return nil, fmt.Errorf("-H %q is not 'Name: value'", h)
+		name, value, _ := strings.Cut(h, ":")
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		switch {
+		case strings.EqualFold(name, "Host"):
+			host = value
+		case strings.EqualFold(name, "Authorization") && m.Exchange.Request.Header(name) != nil:
+			return nil, errors.New("two Authorization fields")
+		case !strings.Contains(name, "_"): // the edge drops the others
+			m.WithHeader(name, value)
 		}
-		m.WithHeader(strings.TrimSpace(name), strings.TrimSpace(value))
 	}
+	if host == "" {
+		host = "localhost"
+	}
+	m.WithHost(host)
 	return &m.Exchange, nil
 }

@@ -11,10 +11,10 @@ import (
 func health(t terminal, args []string) int {
 	set := flags(t, "health")
 	path := configFlag(set)
-	if code, ok := parse(set, args); !ok {
+	if code, ok := parse(t, set, args); !ok {
 		return code
 	}
-	doc, ok := load(t, *path)
+	doc, ok := load(t.err, *path)
 	if !ok {
 		return exitBad
 	}

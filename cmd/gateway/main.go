@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -55,6 +56,9 @@ func dispatch(t terminal, args []string) int {
 		usage(t.out)
 		return exitOK
 	}
+	if len(args) > 0 && (args[0] == "-version" || args[0] == "--version") {
+		args = append([]string{"version"}, args[1:]...)
+	}
 	name := "run"
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		name, args = args[0], args[1:]
@@ -77,19 +81,61 @@ func usage(w io.Writer) {
 	}
 }
 
-// flags makes a flag set whose errors end in exit code 2. parse gives false when the command has to end with code.
+// flags makes the flag set of a command. Help that was asked for goes to stdout, errors to stderr.
 func flags(t terminal, name string) *flag.FlagSet {
-	set := flag.NewFlagSet("gateway "+name, flag.ContinueOnError)
+	set := flag.NewFlagSet(name, flag.ContinueOnError)
 	set.SetOutput(t.err)
+	set.Usage = func() {
+		for _, c := range commands() {
+			if c.name == name {
+				fmt.Fprintf(set.Output(), "usage: gateway %s\n  %s\n", c.usage, c.about)
+			}
+		}
+		set.PrintDefaults()
+	}
 	return set
 }
 
-func parse(set *flag.FlagSet, args []string) (code int, ok bool) {
-	err := set.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		return exitOK, false
+// parse reads the flags of a command that takes no words. false: the command has to end with code.
+func parse(t terminal, set *flag.FlagSet, args []string) (code int, ok bool) {
+	list, code, ok := words(t, set, args)
+	if ok && len(list) > 0 {
+		return misused(set, "%q is not expected here", list[0]), false
 	}
-	return exitBad, err == nil
+	return code, ok
+}
+
+// words reads flags that stand before, between and after words. After -- everything is a word.
+func words(t terminal, set *flag.FlagSet, args []string) (list []string, code int, ok bool) {
+	if asksForHelp(args) {
+		set.SetOutput(t.out)
+	}
+	for {
+		err := set.Parse(args)
+		switch rest := set.Args(); {
+		case errors.Is(err, flag.ErrHelp):
+			return nil, exitOK, false
+		case err != nil:
+			return nil, exitBad, false
+		case len(rest) == 0:
+			return list, exitOK, true
+		case len(rest) < len(args) && args[len(args)-len(rest)-1] == "--":
+			return append(list, rest...), exitOK, true
+		default:
+			list, args = append(list, rest[0]), rest[1:]
+		}
+	}
+}
+
+func asksForHelp(args []string) bool {
+	return slices.ContainsFunc(args, func(a string) bool { return a == "-h" || a == "-help" || a == "--help" || a == "--h" })
+}
+
+// misused says what is wrong with the arguments, as the flag package does.
+func misused(set *flag.FlagSet, format string, args ...any) int {
+	fmt.Fprintf(set.Output(), "gateway %s: %s\n", set.Name(), fmt.Sprintf(format, args...))
+	set.Usage()
+	return exitBad
 }
 
 // configFlag adds -config.

@@ -22,26 +22,35 @@ import (
 func run(t terminal, args []string) int {
 	set := flags(t, "run")
 	path := configFlag(set)
-	if code, ok := parse(set, args); !ok {
+	if code, ok := parse(t, set, args); !ok {
 		return code
 	}
-	doc, ok := load(t, *path)
+	caught, release := catch()
+	defer release()
+	seen := gateway.Look(*path)
+	doc, ok := load(t.err, *path)
 	if !ok {
 		return exitBad
 	}
-	stop := make(chan os.Signal, 2)
-	signal.Notify(stop, syscall.SIGTERM, os.Interrupt)
-	defer signal.Stop(stop)
-	s, err := start(t, *path, doc)
+	s, err := start(t, seen, doc, caught.hup)
 	if err != nil {
 		return exitOn(t, err)
 	}
-	return s.wait(stop)
+	return s.wait(caught.stop)
+}
+
+// signals are caught before anything else is done: one that comes while the document is read must not kill the process.
+type signals struct{ stop, hup chan os.Signal }
+
+func catch() (signals, func()) {
+	s := signals{make(chan os.Signal, 2), make(chan os.Signal, 1)}
+	signal.Notify(s.stop, syscall.SIGTERM, os.Interrupt)
+	signal.Notify(s.hup, syscall.SIGHUP)
+	return s, func() { signal.Stop(s.stop); signal.Stop(s.hup) }
 }
 
 // server is a running gateway with everything that has to end with it.
 type server struct {
-	doc      *config.Document
 	logger   *slog.Logger
 	access   *observe.AccessLog
 	state    *gateway.State
@@ -54,31 +63,29 @@ type server struct {
 }
 
 // start brings everything up in the order of need: ports first, so that a taken one is said before the store is opened.
-func start(t terminal, path string, doc *config.Document) (*server, error) {
-	port, err := edge.Listen(doc.Listen)
+func start(t terminal, seen gateway.File, doc *config.Document, hup <-chan os.Signal) (*server, error) {
+	s := &server{access: observe.NewAccessLog(t.out)}
+	s.logger = observe.NewLogger(s.access.Prompt(), slog.LevelInfo)
+	port, err := edge.Listen(doc.Listen, s.logger)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, s.access.Close())
 	}
 	adminPort, err := net.Listen("tcp", doc.Admin.Address)
 	if err != nil {
 		port.Close()
-		return nil, fmt.Errorf("admin.address: %w", err)
+		return nil, errors.Join(fmt.Errorf("admin.address: %w", err), s.access.Close())
 	}
-	s, err := assemble(t, path, doc)
-	if err != nil {
+	if err := s.assemble(doc); err != nil {
 		port.Close()
 		adminPort.Close()
-		return nil, err
+		return nil, errors.Join(err, s.access.Close())
 	}
-	reloader := gateway.NewReloader(path, s.gateway, s.logger)
+	reloader := gateway.NewReloader(seen, s.gateway, s.logger)
 	s.admin = admin.New(doc.Admin, s.gateway, reloader, s.logger)
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel, s.watched, s.failures = cancel, make(chan struct{}), make(chan error, 2)
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
 	go func() {
 		defer close(s.watched)
-		defer signal.Stop(hup)
 		reloader.Watch(ctx, hup)
 	}()
 	go func() { s.failures <- s.edge.Serve(port) }()
@@ -88,20 +95,17 @@ func start(t terminal, path string, doc *config.Document) (*server, error) {
 	return s, nil
 }
 
-func assemble(t terminal, path string, doc *config.Document) (*server, error) {
-	s := &server{doc: doc}
-	s.access = observe.NewAccessLog(t.out)
-	s.logger = observe.NewLogger(s.access.Prompt(), slog.LevelInfo)
+func (s *server) assemble(doc *config.Document) error {
 	metrics := observe.NewMetrics(build())
 	s.state = gateway.NewState(metrics, observe.New(metrics, s.access, s.logger), s.logger)
 	var err error
 	if s.gateway, err = gateway.New(doc, s.state); err != nil {
-		return nil, errors.Join(err, s.state.Close(), s.access.Close())
+		return errors.Join(err, s.state.Close())
 	}
 	if s.edge, err = h1.New(doc.Listen, s.gateway, s.logger); err != nil {
-		return nil, errors.Join(err, s.gateway.Close(), s.access.Close())
+		return errors.Join(err, s.gateway.Close())
 	}
-	return s, nil
+	return nil
 }
 
 // wait serves until a signal or a failure, then stops in order. A second signal stops at once.
@@ -122,7 +126,9 @@ func (s *server) wait(stop <-chan os.Signal) int {
 			fmt.Fprintf(os.Stderr, "gateway: %v\n", err)
 			code = exitFailure
 		}
-	case <-stop:
+	case sig := <-stop:
+		s.logger.Warn("stopping at once", "signal", sig.String(), "cut", s.edge.Active())
+		s.access.Close() //nolint:errcheck // lines of a sink that blocks are lost either way
 		code = exitFailure
 	}
 	return code
@@ -130,7 +136,7 @@ func (s *server) wait(stop <-chan os.Signal) int {
 
 // shutdown fails readiness, serves on for the notice so that balancers see it, lets running work end, and closes.
 func (s *server) shutdown() error {
-	drain := s.doc.Listen.Drain
+	drain := s.gateway.Snapshot().Document.Listen.Drain // a reload may have changed it
 	s.admin.Ready(false)
 	s.edge.Drain()
 	time.Sleep(drain.Notice.Std())

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,12 +26,15 @@ func token(t terminal, args []string) int {
 	var scopes, claims list
 	set.Var(&scopes, "scope", "a scope, or several words; may repeat")
 	set.Var(&claims, "claim", "name=value; may repeat")
-	if code, ok := parse(set, args); !ok {
+	if code, ok := parse(t, set, args); !ok {
 		return code
 	}
-	doc, ok := load(t, *path)
+	doc, ok := load(t.err, *path)
 	if !ok {
 		return exitBad
+	}
+	if *issuer == "" {
+		return misused(set, "-issuer is missing")
 	}
 	cfg, found := doc.Issuers[*issuer]
 	if !found {
@@ -51,9 +56,15 @@ func token(t terminal, args []string) int {
 		fmt.Fprintf(t.err, "gateway: issuer %q: %v\n", *issuer, err)
 		return exitBad
 	}
+	if err := auth.Foresee(cfg, signed, time.Now()); err != nil {
+		fmt.Fprintf(t.err, "gateway: warning: this token will be refused: %v\n", err)
+	}
 	fmt.Fprintln(t.out, signed)
 	return exitOK
 }
+
+// dates are claims that have to be numbers; all others that -claim names are texts.
+var dates = []string{"exp", "nbf", "iat"}
 
 func tokenClaims(cfg auth.IssuerConfig, subject string, life time.Duration, scopes, claims list) (map[string]any, error) {
 	if subject == "" {
@@ -65,7 +76,7 @@ func tokenClaims(cfg auth.IssuerConfig, subject string, life time.Duration, scop
 		"iat": now.Unix(), "exp": now.Add(life).Unix(),
 	}
 	if len(scopes) > 0 {
-		body["scope"] = scopes.String()
+		body["scope"] = strings.Join(strings.Fields(scopes.String()), " ")
 	}
 	for _, c := range claims {
 		name, value, ok := strings.Cut(c, "=")
@@ -73,6 +84,9 @@ func tokenClaims(cfg auth.IssuerConfig, subject string, life time.Duration, scop
 			return nil, fmt.Errorf("-claim %q is not name=value", c)
 		}
 		body[name] = value
+		if seconds, err := strconv.ParseInt(value, 10, 64); err == nil && slices.Contains(dates, name) {
+			body[name] = seconds
+		}
 	}
 	return body, nil
 }

@@ -36,7 +36,10 @@ func dependency(path string) string {
 	return "unknown"
 }
 
-func printVersion(t terminal, _ []string) int {
+func printVersion(t terminal, args []string) int {
+	if code, ok := parse(t, flags(t, "version"), args); !ok {
+		return code
+	}
 	b := build()
 	_, err := fmt.Fprintf(t.out, "oncegate %s (commit %s)\n%s %s/%s\nfasthttp %s\nfiber %s\n",
 		b.Version, b.Commit, b.Go, runtime.GOOS, runtime.GOARCH, b.Fasthttp, b.Fiber)

@@ -26,7 +26,7 @@ import (
 // Server is the admin port.
 type Server struct {
 	app     *fiber.App
-	cfg     config.AdminConfig
+	name    string // of the host in admin.address
 	gateway *gateway.Gateway
 	reload  *gateway.Reloader
 	logger  *slog.Logger
@@ -35,7 +35,7 @@ type Server struct {
 
 // New makes the port's app; it is not ready until Ready(true).
 func New(cfg config.AdminConfig, g *gateway.Gateway, reload *gateway.Reloader, logger *slog.Logger) *Server {
-	s := &Server{cfg: cfg, gateway: g, reload: reload, logger: logger}
+	s := &Server{name: hostname(cfg.Address), gateway: g, reload: reload, logger: logger}
 	s.app = fiber.New(fiber.Config{
 		DisableStartupMessage: true, CaseSensitive: true, StrictRouting: true,
 		ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 60 * time.Second,
@@ -46,6 +46,8 @@ func New(cfg config.AdminConfig, g *gateway.Gateway, reload *gateway.Reloader, l
 	s.app.Get("/metrics", s.metrics)
 	api := s.app.Group("/api/v1", s.guard)
 	api.Get("/routes", s.routes)
+	api.Get("/upstreams", s.upstreams)
+	api.Get("/limits", s.limits)
 	api.Get("/config", s.config)
 	api.Get("/config/errors", s.configErrors)
 	api.Post("/reload", s.postReload)
@@ -82,7 +84,7 @@ func (s *Server) guard(c *fiber.Ctx) error {
 	if !s.ownHost(string(c.Request().Host())) || !s.ownOrigin(c.Get("Origin"), string(c.Request().Host())) {
 		return problem(c, pipeline.Forbidden)
 	}
-	if want := s.cfg.Token.Reveal(); want != "" {
+	if want := s.gateway.Snapshot().Document.Admin.Token.Reveal(); want != "" { // a reload may have changed it
 		scheme, got, _ := strings.Cut(c.Get("Authorization"), " ")
 		a, b := sha256.Sum256([]byte(got)), sha256.Sum256([]byte(want))
 		if !strings.EqualFold(scheme, "bearer") || subtle.ConstantTimeCompare(a[:], b[:]) != 1 {
@@ -99,7 +101,7 @@ func (s *Server) ownHost(host string) bool {
 	if _, err := netip.ParseAddr(name); err == nil {
 		return true
 	}
-	return strings.EqualFold(name, "localhost") || name != "" && strings.EqualFold(name, hostname(s.cfg.Address))
+	return strings.EqualFold(name, "localhost") || name != "" && strings.EqualFold(name, s.name)
 }
 
 func (s *Server) ownOrigin(origin, host string) bool {

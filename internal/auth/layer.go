@@ -9,6 +9,7 @@
 package auth
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -106,7 +107,10 @@ func (g *gate) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	v := verified{}
 	text, reason := bearer(field)
 	if reason == accepted {
-		now := time.Now()
+		now := x.Start
+		if now.IsZero() {
+			now = time.Now()
+		}
 		wait, _ := x.Remaining(now, unknownKeyWait)
 		v = g.authority.verify(g.trusted, text, now, wait)
 		reason = v.reason
@@ -172,10 +176,5 @@ func bearer(field []byte) ([]byte, Reason) {
 
 // several reports a list of credentials: no token holds a comma.
 func several(text []byte) bool {
-	for _, c := range text {
-		if c == ',' {
-			return true
-		}
-	}
-	return false
+	return bytes.IndexByte(text, ',') >= 0
 }

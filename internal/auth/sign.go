@@ -14,7 +14,7 @@ const usualTTL = time.Hour
 
 // Sign makes a token of an issuer whose signing key the config holds: its secret, or a private key in PEM among its key
 // files. It fills in iss, aud, iat and exp (an hour) where claims do not say them; exp and iat are Unix seconds. It is for
-// development: a token that the issuer's own rules would refuse for its length of life is an error.
+// development, and signs what it is asked for: Foresee tells whether the token would be of any use.
 func Sign(cfg IssuerConfig, claims map[string]any, now time.Time) (string, error) {
 	algorithm, key, err := signingKey(cfg)
 	if err != nil {
@@ -33,9 +33,6 @@ func Sign(cfg IssuerConfig, claims map[string]any, now time.Time) (string, error
 	second, errClaims := json.Marshal(all, json.Deterministic(true))
 	if errHead != nil || errClaims != nil {
 		return "", fmt.Errorf("claims can't be written as JSON")
-	}
-	if err := signable(cfg, second, now); err != nil {
-		return "", err
 	}
 	signed := strict.EncodeToString(first) + "." + strict.EncodeToString(second)
 	signature, err := algorithm.Sign(signed, key)
@@ -67,9 +64,17 @@ func signingKey(cfg IssuerConfig) (*keyset.Algorithm, any, error) {
 	return algorithm, signer, err
 }
 
-// signable asks the issuer's own rules about the times.
-func signable(cfg IssuerConfig, payload []byte, now time.Time) error {
-	i := &issuer{cfg: cfg, leeway: cfg.Leeway.Std().Seconds(), lifetime: cfg.MaxLifetime.Std().Seconds()}
+// Foresee asks the issuer's own rules about a token that Sign has made; the error says why it would be refused.
+func Foresee(cfg IssuerConfig, signed string, now time.Time) error {
+	t, ok := split([]byte(signed))
+	if !ok {
+		return fmt.Errorf("the token is longer than %d bytes", maxToken)
+	}
+	payload, ok := decode(nil, t.payload)
+	if !ok {
+		return fmt.Errorf("the token is malformed")
+	}
+	i := &issuer{cfg: cfg, typ: mediaType(cfg.Typ), leeway: cfg.Leeway.Std().Seconds(), lifetime: cfg.MaxLifetime.Std().Seconds()}
 	if i.lifetime == 0 {
 		i.lifetime = usualLifetime.Seconds()
 	}
@@ -79,8 +84,8 @@ func signable(cfg IssuerConfig, payload []byte, now time.Time) error {
 	if !ok {
 		return fmt.Errorf("the claims are too deep or too many")
 	}
-	if reason := i.checkTimes(c, &entry{}, seconds(now)); reason != accepted {
-		return fmt.Errorf("the token would be refused: %s", reasonTable[reason].text)
+	if reason := i.check(c, &header{typ: i.typ}, &entry{}, now); reason != accepted {
+		return fmt.Errorf("%s", reasonTable[reason].text)
 	}
 	return nil
 }

@@ -42,14 +42,31 @@ func TestSignRefuses(t *testing.T) {
 		"public key only": {fileIssuer([]string{"RS256"}, publicPEM(t, testKeys().rsa)), fine},
 		"URL":             {urlIssuer("https://id.test/", "RS256"), fine},
 		"no subject":      {secretIssuer(), nil},
-		"too long":        {secretIssuer(), map[string]any{"sub": "a", "exp": now.Add(25 * time.Hour).Unix()}},
-		"past":            {secretIssuer(), map[string]any{"sub": "a", "exp": now.Unix() - 60}},
 		"no JSON":         {secretIssuer(), map[string]any{"sub": "a", "f": func() {}}},
 		"no file":         {fileIssuer([]string{"RS256"}, "/no/such/file"), fine},
 		"other algorithm": {fileIssuer([]string{"RS256"}, privatePEM(t, testKeys().p256)), fine},
 	} {
 		if tok, err := Sign(c.cfg, c.claims, now); err == nil || tok != "" {
 			t.Errorf("%s: %q", name, tok)
+		}
+	}
+}
+
+func TestForesee(t *testing.T) {
+	now := time.Now()
+	for want, claims := range map[string]map[string]any{
+		"": {"sub": "a"},
+		"the token lives longer than max_lifetime": {"sub": "a", "exp": now.Add(25 * time.Hour).Unix()},
+		"the token has expired":                    {"sub": "a", "iat": now.Unix() - 600, "exp": now.Unix() - 60},
+		"aud holds none of the audiences":          {"sub": "a", "aud": "other"},
+		"the token is longer than 8192 bytes":      {"sub": strings.Repeat("a", 9000)},
+	} {
+		tok, err := Sign(secretIssuer(), claims, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Foresee(secretIssuer(), tok, now); err == nil && want != "" || err != nil && err.Error() != want {
+			t.Errorf("%v, wanted %q", err, want)
 		}
 	}
 }

@@ -36,6 +36,25 @@ func (c *IssuerConfig) Validate(p units.Problems) {
 	}
 }
 
+// CheckFiles reads the key files, as NewAuthority does.
+func (c *IssuerConfig) CheckFiles(p units.Problems) {
+	list, err := allowed(*c)
+	if err != nil || len(c.Keys) == 0 {
+		return
+	}
+	p = p.Key("keys")
+	sound := true
+	for i, name := range c.Keys {
+		if _, err := keyset.FromFiles([]string{name}, list); err != nil {
+			p.Index(i).Add("%s", err)
+			sound = false
+		}
+	}
+	if _, err := keyset.FromFiles(c.Keys, list); err != nil && sound {
+		p.Add("%s", err)
+	}
+}
+
 // validateSource demands exactly one of jwks, keys and secret.
 func (c *IssuerConfig) validateSource(p units.Problems) {
 	var given []string

@@ -37,7 +37,10 @@ func (g *guard) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	}
 	dispatched, outcome := x.Attempt.Count, Failure
 	defer func() {
-		now := time.Now()
+		now := x.Attempt.At // of this call when it got an answer
+		if !now.After(began) {
+			now = time.Now()
+		}
 		permit.Done(outcome, now.Sub(began), now)
 	}()
 	err = g.next.Serve(ctx, x)

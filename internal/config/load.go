@@ -14,6 +14,11 @@ import (
 type Result struct {
 	Document *Document
 	Warnings []Located
+
+	file  string
+	root  *node
+	lines lineIndex
+	clean func(string) string
 }
 
 // Env looks up an environment variable; os.LookupEnv is one.
@@ -70,7 +75,7 @@ func Parse(name string, text []byte, env Env) (*Result, error) {
 	if err := r.err(lines, clean); err != nil {
 		return nil, err
 	}
-	return &Result{doc, finish(warnings(doc, root, name), lines, clean)}, nil
+	return &Result{doc, finish(warnings(doc, root, name), lines, clean), name, root, lines, clean}, nil
 }
 
 func keep(message string) string { return message }

@@ -147,7 +147,8 @@ func freesKey(status int) bool {
 	return false
 }
 
-// keep stores the answer before the client sees any of it.
+// keep stores the answer before the client sees any of it. One that is too large, or not whole by the deadline, goes on to the
+// client and is not kept: the claim must not wait for it.
 func (a *attempt) keep(ctx context.Context, status int) error {
 	resp := a.x.Response
 	res := record.Result{State: record.Sealed, Status: status, Location: string(resp.Header("Location"))}
@@ -235,14 +236,14 @@ func (a *attempt) unknown(ctx context.Context, status int, err error) error {
 }
 
 func (a *attempt) finish(ctx context.Context, res record.Result) (record.Outcome, error) {
-	a.settled = true
+	a.settled, a.x.Keyed = true, false // what of the answer is still to come may end with the client
 	res.Fingerprint, res.RequestID = a.print, string(a.x.ID)
 	res.KeepAnswer, res.KeepKey = a.cfg.Keep.Answer.Std(), a.cfg.Keep.Key.Std()
 	return a.records.finish(ctx, a.key, a.token, res)
 }
 
 func (a *attempt) free(ctx context.Context) {
-	a.settled = true
+	a.settled, a.x.Keyed = true, false
 	a.record(ResultReleased)
 	a.records.release(ctx, a.key, a.token)
 }

@@ -104,6 +104,9 @@ func derive(key record.Key, label string) string {
 
 const keyField = "Idempotency-Key"
 
+// AttemptField numbers the dispatches of a keyed write. It is the gateway's: a client's is taken away on every route.
+const AttemptField = "Idempotency-Attempt"
+
 type keyCase uint8
 
 const (

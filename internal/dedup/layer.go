@@ -26,6 +26,7 @@ type Facts struct {
 	Upstream  string // the default scope
 	Anonymous bool   // auth: none
 	MaxBody   int64  // the largest body that is read whole
+	Limited   bool   // it has rate limits: replays are bounded, too
 }
 
 // Admits tells whether the route's upstream would be called now; if not, when to come again. It takes nothing.
@@ -52,6 +53,7 @@ const (
 	ResultInvalid      = "invalid"
 	ResultRefused      = "refused"
 	ResultNotProtected = "not_protected"
+	ResultIgnored      = "ignored"
 )
 
 // New makes the layer of a route. admits nil: the upstream is always called. rec may be nil.
@@ -78,7 +80,7 @@ func New(cfg Config, facts Facts, records *Records, admits Admits, rec Recorder)
 	}
 	return func(next pipeline.Handler) pipeline.Handler {
 		made := g
-		made.next = next
+		made.next, made.ignored = next, Ignored(facts.Route, g.recorder)(next)
 		return &made
 	}, nil
 }
@@ -94,6 +96,7 @@ type guard struct {
 	admits       Admits
 	recorder     Recorder
 	next         pipeline.Handler
+	ignored      pipeline.Handler // next, for methods that are not protected
 	scope        string
 	clientHeader string // "" means the authenticated subject
 	kept         answer.Headers
@@ -102,11 +105,11 @@ type guard struct {
 // Serve implements pipeline.Handler.
 func (g *guard) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	if !g.protects(x.Request.Method()) {
-		return g.pass(ctx, x)
+		return pass(ctx, x, g.ignored)
 	}
 	key, found := requestKey(x.Request)
 	if found == keyAbsent && g.cfg.Key != "required" {
-		return g.pass(ctx, x)
+		return pass(ctx, x, g.next)
 	}
 	if found != keyFine {
 		return g.refuseKey(x, found)
@@ -115,7 +118,7 @@ func (g *guard) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	if err != nil {
 		return err
 	}
-	body, err := x.Request.Buffer(g.facts.MaxBody)
+	body, err := g.body(x)
 	if err != nil {
 		return err // too large, or broken off: nothing was claimed
 	}
@@ -129,6 +132,20 @@ func (g *guard) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	return a.serve(ctx)
 }
 
+// body reads the whole body. As with other requests, the time that a slow client takes for it does not count against the
+// deadline: what is left of that belongs to the upstream, and decides how long the claim is held.
+func (g *guard) body(x *pipeline.Exchange) ([]byte, error) {
+	if _, whole := x.Request.Buffered(); whole {
+		return x.Request.Buffer(g.facts.MaxBody)
+	}
+	start := time.Now()
+	body, err := x.Request.Buffer(g.facts.MaxBody)
+	if !x.Deadline.IsZero() {
+		x.Deadline = x.Deadline.Add(time.Since(start))
+	}
+	return body, err
+}
+
 func (g *guard) protects(method []byte) bool {
 	for _, m := range g.cfg.Methods {
 		if string(method) == m {
@@ -139,11 +156,11 @@ func (g *guard) protects(method []byte) bool {
 }
 
 // pass is for what is not protected here. A refusal that was left for us to decide on stands.
-func (g *guard) pass(ctx context.Context, x *pipeline.Exchange) error {
+func pass(ctx context.Context, x *pipeline.Exchange, next pipeline.Handler) error {
 	if x.Deferred != nil {
 		return x.Deferred
 	}
-	return g.next.Serve(ctx, x)
+	return next.Serve(ctx, x)
 }
 
 // client checks that it is known whose key it is, and gives the header that says so, if one does. A key of nobody would be

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/oncegate/oncegate/internal/dedup"
@@ -49,22 +50,29 @@ func TestKeepHeaders(t *testing.T) {
 
 func TestWhatIsNotProtectedPasses(t *testing.T) {
 	r := newRig(t)
-	for name, m := range map[string]*pipeline.Memory{
-		"GET with a key":     pipeline.NewMemory("GET", "/orders").WithHeader("Idempotency-Key", "k"),
-		"PUT with a bad key": pipeline.NewMemory("PUT", "/orders").WithHeader("Idempotency-Key", `"`),
-		"POST without a key": pipeline.NewMemory("POST", "/orders").WithBody([]byte("x")),
+	for _, c := range []struct{ method, key, said string }{
+		{"GET", "k", "ignored"}, {"PUT", `"`, "ignored"}, {"GET", "", ""}, {"POST", "", ""},
 	} {
-		before := r.calls.Load()
-		r.serve(m, want{status: 201, calls: before + 1})
-		if m.Keyed || len(m.Outgoing.Fields()) != 0 {
-			t.Errorf("%s was touched", name)
+		fresh := func() *pipeline.Memory {
+			m := pipeline.NewMemory(c.method, "/orders").WithBody([]byte("x"))
+			if c.key != "" {
+				m.WithHeader("Idempotency-Key", c.key)
+			}
+			return m
 		}
+		before := r.calls.Load()
+		m := r.serve(fresh(), want{status: 201, said: c.said, calls: before + 1})
+		if m.Keyed || len(m.Outgoing.Fields()) != 0 {
+			t.Errorf("%s was touched", c.method)
+		}
+		m = fresh()
 		m.Deferred = pipeline.RateLimited
 		r.serve(m, want{kind: pipeline.RateLimited, calls: before + 1})
 	}
 	if r.store.begins != 0 {
 		t.Error("the store was asked")
 	}
+	r.count(dedup.ResultIgnored, 2)
 }
 
 func TestKeySyntax(t *testing.T) {
@@ -317,7 +325,8 @@ func TestBodyIsReadBeforeTheClaim(t *testing.T) { // edge cases 41, 42
 
 func TestIgnored(t *testing.T) {
 	end := pipeline.HandlerFunc(answers(200, "ok"))
-	h := dedup.Ignored()(end)
+	r := newRig(t)
+	h := dedup.Ignored("r", r)(end)
 	for key, said := range map[string]string{"": "", "k": "ignored", `"broken`: "ignored"} {
 		m := pipeline.NewMemory("POST", "/")
 		if key != "" {
@@ -327,6 +336,31 @@ func TestIgnored(t *testing.T) {
 			t.Errorf("key %q: %q, %v", key, m.Sent.Header("Idempotency-Status"), err)
 		}
 	}
+	r.count(dedup.ResultIgnored, 2)
+}
+
+// slowBody is a client that needs a while for its body.
+type slowBody struct {
+	*pipeline.MemoryRequest
+	takes time.Duration
+}
+
+func (s slowBody) Buffer(max int64) ([]byte, error) {
+	time.Sleep(s.takes)
+	return s.MemoryRequest.Buffer(max)
+}
+
+func TestSlowUploadDoesNotCountAgainstTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		m := post()
+		m.Request = slowBody{m.Got, 9 * time.Second}
+		before := m.Deadline
+		r.serve(m, executed)
+		if got := m.Deadline.Sub(before); got != 9*time.Second {
+			t.Errorf("the deadline moved by %v", got)
+		}
+	})
 }
 
 // quiet is a request without an allocation of its own.
@@ -348,7 +382,7 @@ func TestUnprotectedCostsNothing(t *testing.T) {
 	end := pipeline.HandlerFunc(func(context.Context, *pipeline.Exchange) error { return nil })
 	m := pipeline.NewMemory("GET", "/")
 	m.Request = quiet{m.Got}
-	for name, h := range map[string]pipeline.Handler{"protected route": layer(end), "other route": dedup.Ignored()(end)} {
+	for name, h := range map[string]pipeline.Handler{"protected route": layer(end), "other route": dedup.Ignored("r", nil)(end)} {
 		if n := testing.AllocsPerRun(200, func() { _ = h.Serve(context.Background(), &m.Exchange) }); n != 0 {
 			t.Errorf("%s: a GET costs %v allocations", name, n)
 		}

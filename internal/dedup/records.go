@@ -25,6 +25,7 @@ type Records struct {
 	hashes  *hasher
 	sealer  *answer.Sealer // nil: answers are stored as they are
 	backlog *backlog
+	replays replays
 	log     *slog.Logger
 }
 

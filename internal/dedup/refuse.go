@@ -25,6 +25,9 @@ const (
 	labelRef = "ref" // operation_ref
 )
 
+// replayPolicy is the member policy of a refusal because an answer was told too often.
+const replayPolicy = "replays"
+
 var (
 	noStore     = []byte("no-store")
 	describedBy = []byte(`<urn:oncegate:docs:keyed-writes>; rel="describedby"`)
@@ -101,6 +104,9 @@ func (a *attempt) told(word string, kind pipeline.Refusal, p pipeline.Problem) e
 
 // replay tells the stored answer again. One that can't be read is as good as not kept.
 func (a *attempt) replay(f record.Found) error {
+	if err := a.bounded(); err != nil {
+		return err
+	}
 	plain, err := a.records.sealer.Open(f.Answer, a.key[:], a.clientKey())
 	var stored answer.Answer
 	if err == nil {
@@ -122,6 +128,21 @@ func (a *attempt) replay(f record.Found) error {
 		x.Response.Set("Idempotency-Original-Request-Id", []byte(f.RequestID))
 	}
 	return nil
+}
+
+// bounded refuses a replay that was told too often. The limit does not do that: a replay costs none of its tokens.
+func (a *attempt) bounded() error {
+	if !a.facts.Limited {
+		return nil
+	}
+	wait, ok := a.records.replays.take(a.key, time.Now())
+	if ok {
+		return nil
+	}
+	a.x.Deferred = nil // the answer is ours, not the limit's
+	return a.told(ResultRefused, pipeline.RateLimited, pipeline.Problem{
+		Policy: replayPolicy, Executed: pipeline.ExecutedYes, SameKey: pipeline.Yes, NewKey: pipeline.No, RetryAfter: seconds(wait),
+	})
 }
 
 // seconds rounds up to whole seconds, at least one.

@@ -5,17 +5,22 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"syscall"
 )
 
 // Listen opens the port, with TLS when it is configured. Handshakes are not made by Accept but by the first read of a
-// connection, so a slow client blocks nobody; the edge's read_timeout bounds them. Errors name the address or the file.
-func Listen(cfg Config) (net.Listener, error) {
+// connection, so a slow client blocks nobody; the edge's read_timeout bounds them. Errors name the address or the file. log is
+// told about certificates that change; it may be nil.
+func Listen(cfg Config, log *slog.Logger) (net.Listener, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	var tc *tls.Config
 	if cfg.TLS != nil {
 		var err error
-		if tc, err = tlsConfig(cfg.TLS); err != nil {
+		if tc, err = tlsConfig(cfg.TLS, log); err != nil {
 			return nil, err
 		}
 	}
@@ -33,20 +38,14 @@ func Listen(cfg Config) (net.Listener, error) {
 }
 
 // tlsConfig serves HTTP/1.1 only. The suites and curves are Go's.
-func tlsConfig(cfg *TLSConfig) (*tls.Config, error) {
-	if len(cfg.Certificates) == 0 {
-		return nil, errors.New("listen.tls.certificates: at least one certificate is needed")
+func tlsConfig(cfg *TLSConfig, log *slog.Logger) (*tls.Config, error) {
+	certs, err := loadCertificates(cfg.Certificates, log)
+	if err != nil {
+		return nil, err
 	}
-	tc := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+	tc := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, GetCertificate: certs.choose}
 	if cfg.MinVersion == "1.3" {
 		tc.MinVersion = tls.VersionTLS13
-	}
-	for i, c := range cfg.Certificates {
-		cert, err := tls.LoadX509KeyPair(c.Cert, c.Key)
-		if err != nil {
-			return nil, fmt.Errorf("listen.tls.certificates[%d]: can't load %s with %s: %w", i, c.Cert, c.Key, err)
-		}
-		tc.Certificates = append(tc.Certificates, cert)
 	}
 	return tc, nil
 }

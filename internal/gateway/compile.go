@@ -12,7 +12,6 @@ import (
 	"github.com/oncegate/oncegate/internal/ratelimit"
 	"github.com/oncegate/oncegate/internal/routes"
 	"github.com/oncegate/oncegate/internal/upstream"
-	"github.com/oncegate/oncegate/internal/wire"
 )
 
 // compiler turns one checked document into a snapshot. It never touches the running one: an error leaves no trace but
@@ -55,7 +54,6 @@ func (c *compiler) build() error {
 		c.limits[name] = ratelimit.Compile(name, cfg)
 	}
 	rules := make([]routes.Rule[*Plan], len(c.doc.Routes))
-	var forwards []auth.ForwardConfig
 	for i := range c.doc.Routes {
 		r := &c.doc.Routes[i]
 		handler, err := c.plan(r)
@@ -63,16 +61,13 @@ func (c *compiler) build() error {
 			return fmt.Errorf("routes[%d] %s: %w", i, r.ID, err)
 		}
 		rules[i] = routes.Rule[*Plan]{ID: r.ID, Match: r.Match, Value: &Plan{ID: r.ID, Config: r, handler: handler}}
-		if r.Forward != nil {
-			forwards = append(forwards, *r.Forward)
-		}
 	}
 	table, conflicts := routes.New(rules)
 	if len(conflicts) > 0 {
 		return fmt.Errorf("routes[%d]: %s", conflicts[0].Second, conflicts[0].Message)
 	}
 	c.snap.table = table
-	c.snap.guarded = wire.NewNames(auth.Guarded(forwards...)...)
+	c.snap.guarded = guardedNames(c.doc)
 	c.snap.unrouted = stack(parts{observe: c.state.Observer.Layer(""), end: pipeline.HandlerFunc(unroutedEnd)})
 	return nil
 }
@@ -125,12 +120,12 @@ func (c *compiler) breaker(name string, p *parts) dedup.Admits {
 
 func (c *compiler) dedup(r *config.RouteConfig, admits dedup.Admits) (pipeline.Layer, error) {
 	if r.Dedup == nil {
-		return dedup.Ignored(), nil
+		return dedup.Ignored(r.ID, c.state.Metrics), nil
 	}
 	store, err := c.state.store(c.doc.State)
 	if err != nil {
 		return nil, err
 	}
-	facts := dedup.Facts{Route: r.ID, Upstream: r.To, Anonymous: r.Auth.None, MaxBody: int64(*r.Body)}
+	facts := dedup.Facts{Route: r.ID, Upstream: r.To, Anonymous: r.Auth.None, MaxBody: int64(*r.Body), Limited: len(r.RateLimits) > 0}
 	return dedup.New(*r.Dedup, facts, store, admits, c.state.Metrics)
 }

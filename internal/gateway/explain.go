@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/oncegate/oncegate/internal/auth"
 	"github.com/oncegate/oncegate/internal/config"
+	"github.com/oncegate/oncegate/internal/dedup"
 	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/routes"
+	"github.com/oncegate/oncegate/internal/wire"
 )
 
 // Step is one layer of a plan, in words.
@@ -91,13 +94,16 @@ func Explain(w io.Writer, doc *config.Document, x *pipeline.Exchange, logger *sl
 		rules[i] = routes.Rule[*config.RouteConfig]{ID: doc.Routes[i].ID, Match: doc.Routes[i].Match, Value: &doc.Routes[i]}
 	}
 	table, _ := routes.New(rules)
+	x.Request.Strip(guardedNames(doc))
 	r, result, allow := table.Find(x.Request, &x.Params)
 	switch result {
 	case routes.NotFound:
 		fmt.Fprintln(w, "no route: 404 not-found")
+		describeOthers(w, table.Explain(x.Request), "")
 		return pipeline.NotFound
 	case routes.WrongMethod:
 		fmt.Fprintf(w, "no route takes this method: 405 method-not-allowed, Allow: %s\n", allow)
+		describeOthers(w, table.Explain(x.Request), "")
 		return pipeline.MethodNotAllowed
 	case routes.Options:
 		fmt.Fprintf(w, "answered by the gateway: 204, Allow: %s\n", allow)
@@ -105,6 +111,7 @@ func Explain(w io.Writer, doc *config.Document, x *pipeline.Exchange, logger *sl
 	}
 	x.Route = r.ID
 	describeRoute(w, doc, r)
+	describeOthers(w, table.Explain(x.Request), r.ID)
 	words, verdict := decide(doc, r, x, logger)
 	if verdict != nil {
 		kind := pipeline.KindOf(verdict)
@@ -115,8 +122,55 @@ func Explain(w io.Writer, doc *config.Document, x *pipeline.Exchange, logger *sl
 	if !x.Client.Anonymous() {
 		who = x.Client.Subject + " of issuer " + x.Client.Issuer
 	}
-	fmt.Fprintf(w, "=> auth passes as %s; then limits, dedup and breaker decide by their state; then upstream %s\n", who, r.To)
-	return nil
+	fmt.Fprintf(w, "=> auth passes as %s\n", who)
+	words, verdict = keyed(r.Dedup, x)
+	fmt.Fprintf(w, "=> dedup: %s\n", words)
+	if verdict == nil {
+		fmt.Fprintf(w, "=> limits, records and breaker decide by their state; then upstream %s\n", r.To)
+	}
+	return verdict
+}
+
+// describeOthers says why the other routes whose host and path fit the request don't take it.
+func describeOthers(w io.Writer, candidates []routes.Candidate, taker string) {
+	for _, c := range candidates {
+		if c.ID == taker {
+			continue
+		}
+		why := string(c.Verdict)
+		if c.Detail != "" {
+			why += ": " + c.Detail
+		}
+		fmt.Fprintf(w, "  not route %s (%s): %s\n", c.ID, c.Path, why)
+	}
+}
+
+// keyed says whether the request is a keyed write of its route.
+func keyed(d *dedup.Config, x *pipeline.Exchange) (string, error) {
+	key := x.Request.Header("Idempotency-Key")
+	method := string(x.Request.Method())
+	switch {
+	case d == nil && key == nil:
+		return "the route protects no writes", nil
+	case d == nil:
+		return "the route protects no writes; the key passes with Idempotency-Status: ignored", nil
+	case !slices.Contains(d.Methods, method):
+		return fmt.Sprintf("%s is not among %s: passes unprotected", method, strings.Join(d.Methods, " ")), nil
+	case key == nil && d.Key == "required":
+		return "refuses: 400 key-missing", pipeline.KeyMissing
+	case key == nil:
+		return "no key, which is optional: passes unprotected", nil
+	}
+	return "the key is claimed, or its record answers", nil
+}
+
+// guardedNames are the fields that no client can send.
+func guardedNames(doc *config.Document) *wire.Names {
+	var forwards []auth.ForwardConfig
+	for i := range doc.Routes {
+		forwards = append(forwards, forward(&doc.Routes[i]))
+	}
+	return wire.NewNames(append(auth.Guarded(forwards...), dedup.AttemptField)...)
 }
 
 // decide runs the real auth layer, and gives the words that a client never sees.

@@ -8,9 +8,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"reflect"
 	"sync"
 	"sync/atomic"
 
@@ -54,16 +51,13 @@ func (g *Gateway) Snapshot() *Snapshot { return g.current.Load() }
 // State is what outlives snapshots.
 func (g *Gateway) State() *State { return g.state }
 
-// ErrRestart says that a change can't take effect while the gateway runs.
-var ErrRestart = errors.New("restart the gateway to change")
-
 // Apply makes doc the running configuration, or returns an error and changes nothing.
 func (g *Gateway) Apply(doc *config.Document) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	old := g.current.Load()
-	if err := fixed(old.Document, doc); err != nil {
-		return err
+	if keys := fixed(old.Document, doc); len(keys) > 0 {
+		return &RestartError{keys}
 	}
 	next, err := compile(doc, g.state, old)
 	if err != nil {
@@ -72,19 +66,6 @@ func (g *Gateway) Apply(doc *config.Document) error {
 	g.current.Store(next)
 	old.Authority.Retire(next.Authority)
 	g.state.Sweep(next)
-	return nil
-}
-
-// fixed refuses changes of what is bound to the process: its ports and its store.
-func fixed(old, doc *config.Document) error {
-	for _, part := range []struct {
-		name      string
-		was, want any
-	}{{"listen", old.Listen, doc.Listen}, {"admin", old.Admin, doc.Admin}, {"state", old.State, doc.State}} {
-		if !reflect.DeepEqual(part.was, part.want) {
-			return fmt.Errorf("%w %s", ErrRestart, part.name)
-		}
-	}
 	return nil
 }
 

@@ -20,32 +20,40 @@ type Reloader struct {
 
 	mu   sync.Mutex
 	last error // of the newest attempt; nil when it took effect
-	seen fileState
+	seen File
 }
 
-// fileState is what tells a changed file from an unchanged one: editors replace it, Kubernetes swaps a link.
-type fileState struct {
+// File is what tells a changed file from an unchanged one: editors replace it, Kubernetes swaps a link.
+type File struct {
+	path string
 	info os.FileInfo
 	sum  [sha256.Size]byte
+	at   time.Time // when it was looked at
 }
 
-func (s fileState) sameFile(info os.FileInfo) bool {
-	return s.info != nil && info != nil && os.SameFile(s.info, info) && s.info.ModTime().Equal(info.ModTime()) && s.info.Size() == info.Size()
+// sameFile reports that the file can't have changed. A file that was written shortly before the last look may have been
+// written again within one tick of the file system's clock: its times tell nothing.
+func (s File) sameFile(info os.FileInfo) bool {
+	return s.info != nil && os.SameFile(s.info, info) && s.info.ModTime().Equal(info.ModTime()) && s.info.Size() == info.Size() &&
+		s.at.Sub(info.ModTime()) > clockTick
 }
 
-// NewReloader watches the file that g was made from.
-func NewReloader(path string, g *Gateway, logger *slog.Logger) *Reloader {
-	r := &Reloader{path: path, gateway: g, logger: logger}
-	r.seen = r.look()
-	g.state.Metrics.Reload(true)
-	return r
+const (
+	lookEvery = 500 * time.Millisecond
+	clockTick = 100 * time.Millisecond // generous
+	quietFor  = 50 * time.Millisecond  // a file that is being written does not stay as it is for so long
+)
+
+// NewReloader watches a file. seen is from before g's document was read from it, so that no change in between is lost.
+func NewReloader(seen File, g *Gateway, logger *slog.Logger) *Reloader {
+	return &Reloader{path: seen.path, gateway: g, logger: logger, seen: seen}
 }
 
 // Reload reads, checks, compiles and swaps. Any error keeps the running configuration, raises a metric and stands in Last.
 func (r *Reloader) Reload() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.seen = r.look()
+	r.seen = Look(r.path)
 	doc, err := config.Load(r.path)
 	if err == nil {
 		err = r.gateway.Apply(doc)
@@ -71,11 +79,18 @@ func (r *Reloader) Last() error {
 func (r *Reloader) Problems() []config.Located {
 	err := r.Last()
 	var list *config.Error
+	var restart *RestartError
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &list):
 		return list.Problems
+	case errors.As(err, &restart):
+		problems := make([]config.Located, len(restart.Keys))
+		for i, key := range restart.Keys {
+			problems[i] = config.Located{File: r.path, Path: key, Message: "restart the gateway to change it"}
+		}
+		return problems
 	}
 	return []config.Located{{File: r.path, Message: err.Error()}}
 }
@@ -83,7 +98,7 @@ func (r *Reloader) Problems() []config.Located {
 // Watch reloads when the file's content changes, and for each signal on hup; it returns when ctx ends. It looks twice a
 // second: file events are lost on network mounts and on the link swaps of Kubernetes, a look never is.
 func (r *Reloader) Watch(ctx context.Context, hup <-chan os.Signal) {
-	tick := time.NewTicker(500 * time.Millisecond)
+	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
 		select {
@@ -99,6 +114,8 @@ func (r *Reloader) Watch(ctx context.Context, hup <-chan os.Signal) {
 	}
 }
 
+// changed reports that the file holds something else, and does so no longer than a look ago only: half of a document that
+// is being written may be a document, too.
 func (r *Reloader) changed() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -106,23 +123,28 @@ func (r *Reloader) changed() bool {
 	if err != nil || r.seen.sameFile(info) { // a file that is gone for a moment is being replaced
 		return false
 	}
-	now := r.look()
+	now := Look(r.path)
 	if now.info == nil {
 		return false
 	}
-	same := now.sum == r.seen.sum
-	r.seen = now
-	return !same
+	if now.sum == r.seen.sum {
+		r.seen = now
+		return false
+	}
+	time.Sleep(quietFor)
+	return Look(r.path).sum == now.sum // else at the next look
 }
 
-func (r *Reloader) look() fileState {
-	info, err := os.Stat(r.path)
+// Look remembers a file as it is now.
+func Look(path string) File {
+	at := time.Now()
+	info, err := os.Stat(path)
 	if err != nil {
-		return fileState{}
+		return File{path: path}
 	}
-	text, err := os.ReadFile(r.path)
+	text, err := config.Read(path)
 	if err != nil {
-		return fileState{}
+		return File{path: path}
 	}
-	return fileState{info, sha256.Sum256(text)}
+	return File{path, info, sha256.Sum256(text), at}
 }

@@ -25,10 +25,9 @@ type Snapshot struct {
 	Upstreams map[string]*upstream.Upstream
 	Authority *auth.Authority
 
-	table     *routes.Table[*Plan]
-	guarded   *wire.Names // fields that some route sets: no client can send them, on any route
-	unrouted  pipeline.Handler
-	forgotten []string // what the log says once when this snapshot starts
+	table    *routes.Table[*Plan]
+	guarded  *wire.Names // fields that some route sets: no client can send them, on any route
+	unrouted pipeline.Handler
 }
 
 // Serve finds the plan and runs it.

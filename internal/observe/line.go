@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
@@ -23,27 +24,31 @@ func appendLine(dst []byte, x *pipeline.Exchange, end pipeline.End, route string
 	dst = append(dst, `,"trace_id":"`...)
 	dst = hex.AppendEncode(dst, x.Trace.ID[:])
 	dst = append(dst, '"')
-	dst = appendText(dst, "route", route)
-	dst = appendText(dst, "method", x.Request.Method())
-	dst = appendText(dst, "path", x.Request.Path())
-	dst = appendInt(dst, "status", int64(end.Status))
-	dst = appendText(dst, "kind", kindOf(end))
-	dst = appendText(dst, "client", x.Client.Subject)
-	dst = appendPeer(dst, x.Peer)
+	dst = appendText(dst, `,"route":`, route)
+	dst = appendText(dst, `,"method":`, x.Request.Method())
+	dst = appendText(dst, `,"path":`, x.Request.Path())
+	dst = appendInt(dst, `,"status":`, int64(end.Status))
+	dst = appendText(dst, `,"kind":`, kindOf(x, end))
+	dst = appendText(dst, `,"client":`, x.Client.Subject)
+	dst = appendPeer(dst, x)
 	dst = append(dst, `,"client_ip":"`...)
-	dst = appendAddr(dst, x.ClientIP)
+	if x.PeerIP != nil && x.ClientIP == x.Peer.Addr() {
+		dst = append(dst, x.PeerIP...)
+	} else {
+		dst = appendAddr(dst, x.ClientIP)
+	}
 	dst = append(dst, '"')
-	dst = appendText(dst, "upstream", x.Attempt.Upstream)
-	dst = appendText(dst, "target", x.Attempt.Target)
-	dst = appendInt(dst, "attempts", int64(x.Attempt.Count))
+	dst = appendText(dst, `,"upstream":`, x.Attempt.Upstream)
+	dst = appendText(dst, `,"target":`, x.Attempt.Target)
+	dst = appendInt(dst, `,"attempts":`, int64(x.Attempt.Count))
 	dst = append(dst, `,"duration_ms":`...)
 	dst = appendMillis(dst, took(x, end))
 	dst = append(dst, `,"upstream_ms":`...)
 	dst = appendMillis(dst, x.Attempt.Duration)
-	dst = appendInt(dst, "bytes_in", end.BytesIn)
-	dst = appendInt(dst, "bytes_out", end.BytesOut)
+	dst = appendInt(dst, `,"bytes_in":`, end.BytesIn)
+	dst = appendInt(dst, `,"bytes_out":`, end.BytesOut)
 	if tellsError(end) {
-		dst = appendText(dst, "error", redact(end.Err.Error()))
+		dst = appendText(dst, `,"error":`, redact(end.Err.Error()))
 	}
 	dst = append(dst, `,"replayed":`...)
 	dst = strconv.AppendBool(dst, x.Replayed)
@@ -58,11 +63,17 @@ func took(x *pipeline.Exchange, end pipeline.End) time.Duration {
 	return end.At.Sub(x.Start)
 }
 
-func kindOf(end pipeline.End) string {
-	if end.Kind == 0 {
+// kindOf is the refusal, or why an answer that had begun did not end: its status went out already.
+func kindOf(x *pipeline.Exchange, end pipeline.End) string {
+	switch {
+	case end.Kind != 0:
+		return end.Kind.Slug()
+	case !end.Aborted:
 		return ""
+	case x.Attempt.Broken:
+		return pipeline.UpstreamFailed.Slug()
 	}
-	return end.Kind.Slug()
+	return pipeline.ClientGone.Slug()
 }
 
 // tellsError: the chain behind a refusal helps where something of ours or behind us failed. Refusals of the client's own
@@ -108,24 +119,27 @@ func cut[T string | []byte](s T, n int) T {
 	return s
 }
 
+// appendText appends a member; key is as it stands in the line, with its comma and colon.
 func appendText[T string | []byte](dst []byte, key string, value T) []byte {
-	dst = append(dst, ',', '"')
 	dst = append(dst, key...)
-	dst = append(dst, '"', ':')
 	return pipeline.AppendJSONString(dst, cut(value, maxText))
 }
 
 func appendInt(dst []byte, key string, value int64) []byte {
-	dst = append(dst, ',', '"')
 	dst = append(dst, key...)
-	dst = append(dst, '"', ':')
 	return strconv.AppendInt(dst, value, 10)
 }
 
-func appendPeer(dst []byte, peer netip.AddrPort) []byte {
+func appendPeer(dst []byte, x *pipeline.Exchange) []byte {
 	dst = append(dst, `,"peer":"`...)
-	if peer.IsValid() {
-		dst = netip.AddrPortFrom(peer.Addr().WithZone(""), peer.Port()).AppendTo(dst)
+	switch addr := x.Peer.Addr(); {
+	case !addr.IsValid():
+	case x.PeerIP != nil && addr.Is4():
+		dst = append(dst, x.PeerIP...)
+		dst = append(dst, ':')
+		dst = strconv.AppendUint(dst, uint64(x.Peer.Port()), 10)
+	default:
+		dst = netip.AddrPortFrom(addr.WithZone(""), x.Peer.Port()).AppendTo(dst)
 	}
 	return append(dst, '"')
 }
@@ -145,9 +159,26 @@ func appendMillis(dst []byte, d time.Duration) []byte {
 	return append(dst, '.', digit(us/100), digit(us/10), digit(us))
 }
 
-// appendTime writes RFC 3339 in UTC with milliseconds.
+type secondText struct {
+	second int64
+	text   [len("2006-01-02T15:04:05.")]byte
+}
+
+var lastSecond atomic.Pointer[secondText]
+
+// appendTime writes RFC 3339 in UTC with milliseconds. The text of the last second is kept.
 func appendTime(dst []byte, t time.Time) []byte {
-	t = t.UTC()
+	s := lastSecond.Load()
+	if second := t.Unix(); s == nil || s.second != second {
+		s = &secondText{second: second}
+		appendSeconds(s.text[:0], t.UTC())
+		lastSecond.Store(s)
+	}
+	ms := t.Nanosecond() / 1e6
+	return append(append(dst, s.text[:]...), digit(ms/100), digit(ms/10), digit(ms), 'Z')
+}
+
+func appendSeconds(dst []byte, t time.Time) []byte {
 	year, month, day := t.Date()
 	hour, minute, second := t.Clock()
 	dst = append(dst, digit(year/1000), digit(year/100), digit(year/10), digit(year), '-')
@@ -155,9 +186,7 @@ func appendTime(dst []byte, t time.Time) []byte {
 	dst = append(appendTwo(dst, day), 'T')
 	dst = append(appendTwo(dst, hour), ':')
 	dst = append(appendTwo(dst, minute), ':')
-	dst = append(appendTwo(dst, second), '.')
-	ms := t.Nanosecond() / 1e6
-	return append(dst, digit(ms/100), digit(ms/10), digit(ms), 'Z')
+	return append(appendTwo(dst, second), '.')
 }
 
 func appendTwo(dst []byte, n int) []byte { return append(dst, digit(n/10), digit(n)) }

@@ -79,6 +79,22 @@ func TestLineError(t *testing.T) {
 	}
 }
 
+// An answer that began and did not end keeps its status; the kind tells whose fault it was.
+func TestLineTellsWhoBrokeOff(t *testing.T) {
+	for want, c := range map[string]struct{ aborted, broken bool }{
+		`"status":200,"kind":""`:                {false, false},
+		`"status":200,"kind":"upstream-failed"`: {true, true},
+		`"status":200,"kind":"client-gone"`:     {true, false},
+	} {
+		x := pipeline.NewMemory("GET", "/")
+		x.Attempt.Broken = c.broken
+		line := appendLine(nil, &x.Exchange, pipeline.End{Status: 200, Aborted: c.aborted, At: time.Now()}, "orders")
+		if !bytes.Contains(line, []byte(want)) {
+			t.Errorf("%+v: %s", c, line)
+		}
+	}
+}
+
 func TestLineHoldsNoSecrets(t *testing.T) {
 	x, end := fullExchange()
 	if line := appendLine(nil, &x.Exchange, end, "orders"); bytes.Contains(line, []byte("secret")) {

@@ -13,25 +13,21 @@ import (
 	"github.com/prometheus/common/expfmt"
 )
 
-// buckets of both histograms, in seconds.
-var buckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
-
 // BuildInfo is what the binary says of itself; gateway_build_info shows the version, Go and fasthttp.
 type BuildInfo struct{ Version, Commit, Go, Fasthttp, Fiber string }
 
 // Metrics holds everything that is counted, in a registry of its own. It implements the small recorder interfaces of other
 // packages. Strings given to it become labels: they must come from the document or be constants, and be owned.
 type Metrics struct {
-	registry      *prometheus.Registry
-	routes        cached[string, *routeCounts]
-	decisions     cached[[2]string, prometheus.Counter]
-	dedup         cached[[2]string, prometheus.Counter]
-	upstreams     cached[[2]string, prometheus.Counter]
-	upstreamTimes cached[string, prometheus.Observer]
-	breakers      *prometheus.GaugeVec
-	reloads       *prometheus.CounterVec
-	lastReload    prometheus.Gauge
-	accessLog     atomic.Pointer[AccessLog]
+	registry   *prometheus.Registry
+	routes     cached[string, *routeCounts]
+	decisions  cached[[2]string, prometheus.Counter]
+	dedup      cached[[2]string, prometheus.Counter]
+	upstreams  cached[string, *upstreamCounts]
+	breakers   *prometheus.GaugeVec
+	reloads    *prometheus.CounterVec
+	lastReload prometheus.Gauge
+	accessLog  atomic.Pointer[AccessLog]
 }
 
 // NewMetrics makes the registry, with the collectors of the process and of the Go runtime.
@@ -54,15 +50,13 @@ func NewMetrics(build BuildInfo) *Metrics {
 }
 
 func (m *Metrics) addRoutes() {
-	times := add(m, prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "gateway_request_duration_seconds", Help: "Time from the request's head to the answer's last byte.", Buckets: buckets}, []string{"route"}))
-	m.routes.make = func(route string) *routeCounts { return newRouteCounts(route, times.WithLabelValues(route)) }
+	m.routes.make = newRouteCounts
 	m.registry.MustRegister(&routeCollector{&m.routes})
 }
 
 func (m *Metrics) addUpstreams() {
-	m.upstreams.make = m.counters("gateway_upstream_requests_total", "Requests that called an upstream, by outcome.", "upstream", "outcome")
-	times := add(m, prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "gateway_upstream_duration_seconds", Help: "Time to the head of the upstream's answer, in all tries.", Buckets: buckets}, []string{"upstream"}))
-	m.upstreamTimes.make = func(name string) prometheus.Observer { return times.WithLabelValues(name) }
+	m.upstreams.make = func(name string) *upstreamCounts { return &upstreamCounts{name: name} }
+	m.registry.MustRegister(&upstreamCollector{&m.upstreams})
 	m.breakers = add(m, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "gateway_breaker_state", Help: "0 closed, 1 half-open, 2 open."}, []string{"upstream"}))
 }
 
@@ -95,8 +89,13 @@ func (m *Metrics) Dedup(route, result string) { m.dedup.get([2]string{route, res
 
 // UpstreamDone counts a request that called an upstream; outcome is one of the Outcome constants.
 func (m *Metrics) UpstreamDone(upstream, outcome string, d time.Duration) {
-	m.upstreams.get([2]string{upstream, outcome}).Inc()
-	m.upstreamTimes.get(upstream).Observe(d.Seconds())
+	u := m.upstreams.get(upstream)
+	for i, o := range outcomes {
+		if o == outcome {
+			u.outcomes[i].Add(1)
+		}
+	}
+	u.times.observe(d)
 }
 
 // SetBreakerState shows the state of an upstream's breaker: 0 closed, 1 half-open, 2 open.

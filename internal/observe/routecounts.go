@@ -23,11 +23,11 @@ type routeCounts struct {
 	inFlight atomic.Int64
 	requests [len(methods)][classes]atomic.Pointer[statusCounts]
 	refusals []atomic.Uint64 // by kind
-	duration prometheus.Observer
+	duration times
 }
 
-func newRouteCounts(route string, duration prometheus.Observer) *routeCounts {
-	return &routeCounts{route: route, duration: duration, refusals: make([]atomic.Uint64, len(pipeline.Refusals())+1)}
+func newRouteCounts(route string) *routeCounts {
+	return &routeCounts{route: route, refusals: make([]atomic.Uint64, len(pipeline.Refusals())+1)}
 }
 
 // count notes a request that ended.
@@ -46,7 +46,7 @@ func (r *routeCounts) count(x *pipeline.Exchange, end pipeline.End) {
 	if kind := int(end.Kind); kind > 0 && kind < len(r.refusals) {
 		r.refusals[kind].Add(1)
 	}
-	r.duration.Observe(took(x, end).Seconds())
+	r.duration.observe(took(x, end))
 }
 
 func methodIndex(method []byte) int {
@@ -72,6 +72,7 @@ func methodIndex(method []byte) int {
 var (
 	requestsDesc = prometheus.NewDesc("gateway_requests_total", "Requests answered.", []string{"route", "method", "status"}, nil)
 	refusalsDesc = prometheus.NewDesc("gateway_refusals_total", "Requests that the gateway refused itself, by kind of refusal.", []string{"route", "kind"}, nil)
+	durationDesc = prometheus.NewDesc("gateway_request_duration_seconds", "Time from the request's head to the answer's last byte.", []string{"route"}, nil)
 	inFlightDesc = prometheus.NewDesc("gateway_in_flight", "Requests being answered.", []string{"route"}, nil)
 )
 
@@ -85,12 +86,14 @@ func (c *routeCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- requestsDesc
 	ch <- refusalsDesc
 	ch <- inFlightDesc
+	ch <- durationDesc
 }
 
 // Collect implements prometheus.Collector.
 func (c *routeCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, r := range c.routes.all() {
 		ch <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(r.inFlight.Load()), r.route)
+		ch <- r.duration.metric(durationDesc, r.route)
 		r.collectRequests(ch)
 		for kind := range r.refusals {
 			if n := r.refusals[kind].Load(); n > 0 {

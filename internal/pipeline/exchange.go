@@ -13,6 +13,7 @@ type Exchange struct {
 	Response Response
 
 	Peer     netip.AddrPort // the connection's other end
+	PeerIP   []byte         // its address as text, made once for a connection; nil: nobody made it
 	ClientIP netip.Addr     // the client's address behind trusted proxies, unmapped; the peer's when there are none
 	Secure   bool           // the client's scheme is https: by TLS here, or as a trusted proxy says
 	Hops     []byte         // addresses that trusted proxies vouch for, the client's first; nil without such a proxy
@@ -35,7 +36,7 @@ type Exchange struct {
 	Attempt  Attempt
 	Outgoing Outgoing
 	Problem  Problem
-	Keyed    bool // a claim is held: the client's leaving does not stop the work, nothing is sent twice
+	Keyed    bool // a claim is held: the client's leaving does not stop the work, nothing is sent twice, the deadline bounds the body
 	Replayed bool // the answer comes from the store
 
 	liveness Liveness
@@ -50,6 +51,7 @@ type Attempt struct {
 	Count    int           // dispatches that were begun
 	Duration time.Duration // from the first pick to the answer's head, in all tries
 	Broken   bool          // the answer's body broke off after its head had been passed on
+	At       time.Time     // when the answer's head was complete; zero without one
 }
 
 // Client is who asks, as auth verified it; the zero value is anonymous. It is immutable and owns its strings.
@@ -102,7 +104,15 @@ func (x *Exchange) AtEnd(f func(*Exchange, End)) {
 
 // Begin readies a pooled exchange for a request. The edge calls it and fills in the facts it knows.
 func (x *Exchange) Begin(req Request, resp Response, live Liveness) {
-	*x = Exchange{Request: req, Response: resp, liveness: live}
+	// Everything by name: the arrays make up most of the struct, and what is beyond their counts is never read.
+	x.Request, x.Response, x.liveness = req, resp, live
+	x.Peer, x.PeerIP, x.ClientIP, x.Secure = netip.AddrPort{}, nil, netip.Addr{}, false
+	x.Hops, x.Asked, x.ID, x.Trace = nil, nil, nil, Trace{}
+	x.Start, x.Deadline = time.Time{}, time.Time{}
+	x.Route, x.Params.Names, x.Client = "", nil, Client{}
+	x.Deferred, x.Effect, x.Attempt, x.Problem = nil, EffectNone, Attempt{}, Problem{}
+	x.Outgoing.reset()
+	x.Keyed, x.Replayed, x.nends = false, false, 0
 }
 
 // Finish runs what AtEnd registered. The edge calls it once, after the last byte.

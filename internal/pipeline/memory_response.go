@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"strings"
 )
@@ -95,10 +96,11 @@ func (r *MemoryResponse) Buffer(max int64) ([]byte, bool, error) {
 		return nil, false, nil
 	}
 	head, err := io.ReadAll(io.LimitReader(r.stream, max+1))
-	if err != nil {
+	pending := errors.Is(err, ErrPending)
+	if err != nil && !pending {
 		return nil, false, err
 	}
-	if int64(len(head)) > max {
+	if pending || int64(len(head)) > max {
 		r.stream = spliced{io.MultiReader(bytes.NewReader(head), r.stream), r.stream}
 		return nil, false, nil
 	}

@@ -1,6 +1,13 @@
 package pipeline
 
-import "io"
+import (
+	"errors"
+	"io"
+)
+
+// ErrPending is what reading a stream gives once the deadline has passed while a claim is held (Keyed): more may come, and
+// can be read when the claim is settled, but a claim must not wait for it.
+var ErrPending = errors.New("pipeline: the body is not whole by the deadline")
 
 // Request is the view that layers have of a request. All []byte results are borrowed. Field names are compared without
 // regard to case; fields that hygiene or Strip dropped are not seen by anybody.
@@ -35,7 +42,7 @@ type Response interface {
 
 	SetBody(b []byte)                       // copies
 	SetStream(body io.ReadCloser, n int64)  // n -1: length not known; closed by the edge in every case
-	Buffer(max int64) ([]byte, bool, error) // the body if it is at most max bytes, true; else it stays a stream, false
+	Buffer(max int64) ([]byte, bool, error) // the body if it is at most max bytes and not ErrPending, true; else it stays a stream, false
 	Reset()                                 // status, fields and body; closes a stream
 }
 
@@ -56,6 +63,11 @@ type Outgoing struct {
 type Field struct {
 	Name  string
 	Value []byte // nil: remove what the client sent
+}
+
+func (o *Outgoing) reset() {
+	clear(o.fields[:o.n])
+	o.Host, o.Path, o.Authorization, o.n = nil, nil, false, 0
 }
 
 // Set replaces all fields of that name by one. value is borrowed until the exchange ends. Past 24 names false is returned

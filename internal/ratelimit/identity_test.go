@@ -79,7 +79,7 @@ func TestMissingRejected(t *testing.T) {
 		r := newRig(false, other, limit(t, "x", "1/s", Config{By: by, OnMissing: "reject"}))
 		x, _, resp := newExchange()
 		x.Client = pipeline.Client{}
-		if err := r.serve(x); err != pipeline.Unauthenticated || resp.header["WWW-Authenticate"] != `Bearer realm="oncegate"` {
+		if err := r.serve(x); err != pipeline.Unauthenticated || resp.header["WWW-Authenticate"] != `Bearer realm="oncegate"` || resp.header["Cache-Control"] != "no-store" {
 			t.Errorf("%s: %v, %v", by, err, resp.header)
 		}
 		if r.store.Len() > 0 || r.calls > 0 {

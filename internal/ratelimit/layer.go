@@ -93,6 +93,7 @@ func (l *layer) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	defer l.calls.Put(c)
 	if !l.identify(c, x) {
 		x.Response.Set("WWW-Authenticate", challenge)
+		x.Response.Set("Cache-Control", noStore)
 		return pipeline.Unauthenticated
 	}
 	allowed, err := l.store.Take(ctx, c.charges)
@@ -113,7 +114,10 @@ func (l *layer) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	return err
 }
 
-var challenge = []byte(`Bearer realm="oncegate"`)
+var (
+	challenge = []byte(`Bearer realm="oncegate"`)
+	noStore   = []byte("no-store")
+)
 
 // identify finds the buckets of a request; false when an identity is missing that a limit insists on.
 func (l *layer) identify(c *call, x *pipeline.Exchange) bool {
@@ -152,9 +156,8 @@ func (l *layer) postpone(ctx context.Context, x *pipeline.Exchange, c *call) err
 		return nil
 	}
 	l.record(c, false)
-	if pipeline.KindOf(err) == pipeline.RateLimited {
+	if x.Deferred != nil && pipeline.KindOf(err) == pipeline.RateLimited { // dedup has a bound of its own on replays
 		explain(x, c)
-		x.Problem.Executed = pipeline.ExecutedNo
 	}
 	return err
 }
@@ -174,7 +177,7 @@ func (l *layer) record(c *call, allowed bool) {
 	}
 }
 
-// explain names the limit that keeps the client waiting longest.
+// explain names the limit that keeps the client waiting longest, and says that nothing was done.
 func explain(x *pipeline.Exchange, c *call) {
 	var longest time.Duration = -1
 	for i := range c.charges {
@@ -185,6 +188,7 @@ func explain(x *pipeline.Exchange, c *call) {
 		}
 	}
 	x.Problem.RetryAfter = int(max(1, seconds(longest)))
+	x.Problem.Executed = pipeline.ExecutedNo
 }
 
 // isKeyedWrite reports whether dedup may hold an answer to this request.

@@ -79,7 +79,7 @@ func TestRefusal(t *testing.T) {
 	if err := r.serve(x); err != pipeline.RateLimited {
 		t.Fatalf("error %v", err)
 	}
-	if x.Problem.Policy != "patient" || x.Problem.RetryAfter != 20 || x.Problem.Executed != pipeline.ExecutedUnsaid {
+	if x.Problem.Policy != "patient" || x.Problem.RetryAfter != 20 || x.Problem.Executed != pipeline.ExecutedNo {
 		t.Errorf("problem %+v", x.Problem)
 	}
 	wantFields(t, resp, `"quick";q=1;w=1, "patient";q=1;w=20, "wide";q=5;w=5`, `"quick";r=0;t=1, "patient";r=0;t=20, "wide";r=4;t=1`)
@@ -181,6 +181,14 @@ func TestDeferredRefusal(t *testing.T) {
 		t.Errorf("%v, %+v", err, x.Problem)
 	}
 	r.wantDecisions(t, "map[x allowed:1 x refused:2]")
+
+	// So does its bound on replays, though it is of the same kind.
+	x, _, _ = keyedExchange()
+	replays := pipeline.Problem{Policy: "replays", RetryAfter: 1, Executed: pipeline.ExecutedYes}
+	r.answer = func(x *pipeline.Exchange) error { x.Deferred, x.Problem = nil, replays; return pipeline.RateLimited }
+	if err := r.serve(x); err != pipeline.RateLimited || x.Problem != replays {
+		t.Errorf("%v, %+v", err, x.Problem)
+	}
 }
 
 func TestNotDeferred(t *testing.T) {

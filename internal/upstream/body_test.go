@@ -56,6 +56,21 @@ func upload(id string, body io.Reader, length int64) *pipeline.Memory {
 	return m
 }
 
+// A client that takes its time over a short body does not use up the time for connecting, nor the first wait of a connection
+// that is used again; no second try hides that.
+func TestSlowShortBody(t *testing.T) {
+	f := newFake(t, answering(okAnswer))
+	cfg := defaults(f.url)
+	cfg.Timeout.Connect = units.Duration(100 * time.Millisecond)
+	r := newRig(t, cfg)
+	for _, conn := range []string{"fresh", "reused"} {
+		m := upload(conn, &source{left: 1, pause: 300 * time.Millisecond}, 1)
+		if _, err := r.do(m); err != nil || m.Attempt.Count != 1 || m.Attempt.Duration > 200*time.Millisecond {
+			t.Errorf("%s: %v, %d tries, %v", conn, err, m.Attempt.Count, m.Attempt.Duration)
+		}
+	}
+}
+
 const fifty = 50 << 20
 
 // 50 MiB up and down, sized and chunked, arrive unchanged, and memory stays flat.

@@ -246,7 +246,7 @@ func TestCancelledContextEndsTheWait(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	time.AfterFunc(50*time.Millisecond, cancel)
 	m := get("a")
-	wantKind(t, r.Serve(ctx, &m.Exchange), pipeline.UpstreamTimeout)
+	wantKind(t, r.Serve(ctx, &m.Exchange), pipeline.Draining)
 }
 
 // A panic in a view's code must not leak the connection's place.

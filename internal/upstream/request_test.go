@@ -58,6 +58,11 @@ func TestRequestHead(t *testing.T) {
 		{"the target's host", func(m *pipeline.Memory) { m.Outgoing.Host = []byte{} }, "GET /a?x=1 HTTP/1.1\r\nHost: TARGET\r\n" + ownFields},
 		{"https and IPv6", func(m *pipeline.Memory) { m.Secure, m.ClientIP = true, netip.MustParseAddr("2001:db8::1") },
 			"GET /a?x=1 HTTP/1.1\r\nHost: api.example.com\r\nX-Request-Id: id\r\nX-Forwarded-For: 2001:db8::1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: api.example.com\r\n"},
+		{"behind proxies", func(m *pipeline.Memory) {
+			m.Peer, m.ClientIP = netip.MustParseAddrPort("10.0.0.9:4711"), netip.MustParseAddr("198.51.100.7")
+			m.Hops, m.Asked = []byte("198.51.100.7, 10.0.0.8"), []byte("shop.example.com:8443")
+		}, "GET /a?x=1 HTTP/1.1\r\nHost: api.example.com\r\nX-Request-Id: id\r\nX-Forwarded-For: 198.51.100.7, 10.0.0.8, 10.0.0.9\r\n" +
+			"X-Forwarded-Proto: http\r\nX-Forwarded-Host: shop.example.com:8443\r\n"},
 		{"trace", func(m *pipeline.Memory) {
 			m.Trace = pipeline.Trace{ID: [16]byte{15: 1}, Span: [8]byte{7: 2}, Flags: 1, State: []byte("a=b")}
 		}, "GET /a?x=1 HTTP/1.1\r\nHost: api.example.com\r\nX-Request-Id: id\r\ntraceparent: 00-00000000000000000000000000000001-0000000000000002-01\r\ntracestate: a=b\r\n" + ownFields[len("X-Request-Id: id\r\n"):]},

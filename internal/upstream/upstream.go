@@ -91,10 +91,12 @@ func (u *Upstream) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	start := time.Now()
 	x.Attempt.Upstream = u.name
 	body, err := h1.Prepare(x)
+	start = start.Add(body.Took())
 	if err == nil {
 		var at time.Time
 		if at, err = u.call(ctx, x, &body, start); err == nil {
 			x.Attempt.Duration += at.Sub(start)
+			x.Attempt.At = at
 			return nil
 		}
 	}

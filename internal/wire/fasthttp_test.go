@@ -50,7 +50,6 @@ func TestServerLeavesTheseToUs(t *testing.T) {
 		"broken escape":               "GET /a%zz HTTP/1.1\r\nHost: a\r\n\r\n",
 		"raw bytes":                   "GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n",
 		"dots with a parameter":       "GET /a/..;/b HTTP/1.1\r\nHost: a\r\n\r\n",
-		"HTTP/1.0 without Host":       "GET / HTTP/1.0\r\n\r\n",
 		"HTTP/2.0":                    "GET / HTTP/2.0\r\nHost: a\r\n\r\n",
 		"more fields than the limit":  "GET / HTTP/1.1\r\nHost: a\r\n" + strings.Repeat("A: 1\r\n", 100) + "\r\n",
 		"fold behind a very long one": "GET / HTTP/1.1\r\nHost: a\r\nX-A: " + strings.Repeat("x", 5000) + "\r\n y\r\n\r\n",

@@ -3,7 +3,8 @@ package wire
 import "bytes"
 
 // Head is a checked request head. It is reused by Check, its results are borrowed from the bytes given to Check and from
-// the head itself, and it must not be copied. Between a failed Check and the next one nothing of it is to be used.
+// the head itself, and it must not be copied. After a failed Check nothing of it is to be used but its fields, to name the
+// request in a log: those that could be read are there, none of an earlier head.
 type Head struct {
 	Fields
 	path, query     []byte
@@ -31,18 +32,19 @@ const defaultHeaders = 100
 // let a client rewrite what was authorised are dropped; Host and Content-Length stay. Absolute-form targets are refused,
 // though RFC 9112 3.2.2 has servers take them: no client sends them to a gateway that isn't its forward proxy.
 func (h *Head) Check(method, target, proto, rawFields []byte, lim Limits) error {
-	h.reset()
+	h.Reset()
+	if lim.Headers <= 0 {
+		lim.Headers = defaultHeaders
+	}
+	unread := h.Parse(rawFields, lim.Headers)
 	if err := h.checkLine(method, proto); err != nil {
 		return err
 	}
 	if err := h.checkTarget(target); err != nil {
 		return err
 	}
-	if lim.Headers <= 0 {
-		lim.Headers = defaultHeaders
-	}
-	if err := h.Parse(rawFields, lim.Headers); err != nil {
-		return err
+	if unread != nil {
+		return unread
 	}
 	return h.checkFields()
 }
@@ -53,10 +55,11 @@ func (h *Head) Path() []byte { return h.path }
 // Query is what follows '?', as sent; nil when there was no '?'.
 func (h *Head) Query() []byte { return h.query }
 
-// Host is the host in lower case, without port and trailing dot; an IPv6 address keeps its brackets.
+// Host is the host in lower case, without port and trailing dot; an IPv6 address keeps its brackets. It is nil when a client
+// of HTTP/1.0 named none.
 func (h *Head) Host() []byte { return h.host }
 
-// Authority is the Host field as received.
+// Authority is the Host field as received; nil when a client of HTTP/1.0 sent none.
 func (h *Head) Authority() []byte { return h.authority }
 
 // KeepAlive reports whether the client wants the connection to stay (RFC 9112 9.3).
@@ -76,7 +79,9 @@ func (h *Head) ContentLength() int64 {
 // ExpectContinue reports whether the client waits for 100 before it sends the body. HTTP/1.0 clients don't (RFC 9110 10.1.1).
 func (h *Head) ExpectContinue() bool { return h.expects && !h.http10 }
 
-func (h *Head) reset() {
+// Reset forgets the last head. It is for heads that can't even be given to Check.
+func (h *Head) Reset() {
+	h.raw, h.list = nil, h.list[:0]
 	h.path, h.query, h.host, h.authority = nil, nil, nil, nil
 	h.length = 0
 	h.http10, h.closes, h.keeps, h.expects, h.chunked = false, false, false, false, false
@@ -119,7 +124,7 @@ func (h *Head) checkFields() error {
 			fault = f
 		}
 	}
-	if h.seen[roleHost] != 1 || h.seen[roleContentLength] > 0 && h.seen[roleTransferEncoding] > 0 {
+	if h.seen[roleHost] != 1 && !(h.http10 && h.seen[roleHost] == 0) || h.seen[roleContentLength] > 0 && h.seen[roleTransferEncoding] > 0 {
 		return BadRequest
 	}
 	if h.seen[roleConnection] > 0 && !h.dropNominated() {

@@ -133,10 +133,40 @@ func TestHeadHost(t *testing.T) {
 		}
 	}
 	for name, raw := range map[string]string{"no Host": "A: 1\r\n\r\n", "nothing": "", "empty block": "\r\n", "underscore": "Ho_st: a\r\n\r\n"} {
-		for _, proto := range []string{"HTTP/1.1", "HTTP/1.0"} {
-			if _, err := checkRaw(t, "GET / "+proto, raw); err != BadRequest {
-				t.Errorf("%s, %s: %v", name, proto, err)
-			}
+		if _, err := checkRaw(t, "GET / HTTP/1.1", raw); err != BadRequest {
+			t.Errorf("%s: %v", name, err)
+		}
+		if h, err := checkRaw(t, "GET / HTTP/1.0", raw); err != nil || h.Host() != nil || h.Authority() != nil {
+			t.Errorf("%s, HTTP/1.0: %v, %q", name, err, h.Host()) // Host is younger than that version: health checks leave it out
+		}
+	}
+	if _, err := checkRaw(t, "GET / HTTP/1.0", "Host: a\r\nHost: a\r\n\r\n"); err != BadRequest {
+		t.Errorf("two hosts in HTTP/1.0: %v", err)
+	}
+}
+
+// After a refusal the fields name the request in a log; those of an earlier head must be gone, they belong to somebody else.
+func TestHeadForgets(t *testing.T) {
+	for name, c := range map[string]struct{ line, fields, want string }{
+		"bad path":     {"GET /a%2fb HTTP/1.1", "Host: a\r\nX-Request-Id: new\r\n\r\n", "new"},
+		"bad version":  {"GET / HTTP/3.0", "Host: a\r\nX-Request-Id: new\r\n\r\n", "new"},
+		"two hosts":    {"GET / HTTP/1.1", "Host: a\r\nHost: a\r\nX-Request-Id: new\r\n\r\n", "new"},
+		"bad fields":   {"GET / HTTP/1.1", "Host: a\r\nX-Request-Id: new\r\nX Y: 1\r\n\r\n", ""},
+		"path, fields": {"GET // HTTP/1.1", "X Y: 1\r\n\r\n", ""},
+	} {
+		h, err := checkRaw(t, "GET /old?x HTTP/1.1", "Host: old\r\nX-Request-Id: old\r\nTraceparent: old\r\n\r\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		part := strings.SplitN(c.line, " ", 3)
+		if err := h.Check([]byte(part[0]), []byte(part[1]), []byte(part[2]), []byte(c.fields), Limits{}); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+		if id, trace := string(h.Get("X-Request-Id")), h.Get("traceparent"); id != c.want || trace != nil {
+			t.Errorf("%s: %q %q", name, id, trace)
+		}
+		if h.Reset(); h.Len() != 0 || h.Path() != nil || h.Host() != nil {
+			t.Errorf("%s: %d fields, path %q after Reset", name, h.Len(), h.Path())
 		}
 	}
 }

@@ -113,20 +113,11 @@ func (r *Remote) Await(wait time.Duration) { r.sit(r.tried, wait) }
 
 // Refresh is asked for when a token names an unknown key. At most one fetch in thirty seconds comes of it; callers share
 // it and wait for its end, but no longer than wait.
-func (r *Remote) Refresh(wait time.Duration) {
-	if flight := r.ask(time.Now()); flight != nil {
-		r.sit(flight, wait)
-	}
-}
+func (r *Remote) Refresh(wait time.Duration) { r.sit(r.ask(time.Now()), wait) }
 
 // sit waits for done within bounds: of time, and of the number of those who wait.
 func (r *Remote) sit(done <-chan struct{}, wait time.Duration) {
-	select {
-	case <-done:
-		return
-	default:
-	}
-	if wait <= 0 {
+	if done == nil || wait <= 0 {
 		return
 	}
 	defer r.waiting.Add(-1)
@@ -190,6 +181,9 @@ func (r *Remote) run() {
 			failures = 0
 		} else {
 			delay = backoff(failures)
+			if asked && r.set.Load() != nil {
+				delay = max(delay, cooldown) // or unknown key ids could cause a row of fetches while the server is down
+			}
 		}
 		r.next.Store(time.Now().Add(delay).UnixNano())
 		if asked {

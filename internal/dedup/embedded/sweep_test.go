@@ -52,7 +52,7 @@ func TestSweepDropsAnswersThenRecords(t *testing.T) {
 
 	c.Advance(time.Hour)
 	sweep(t, s, 1) // the answer
-	if r, err := s.read(key(1)); err != nil || r.State != record.Sealed || r.Answer != nil && len(r.Answer) != 0 {
+	if r, err := s.read(key(1)); err != nil || r.State != record.Sealed || len(r.Answer) != 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
 	counts(t, s, 2, 2, 1)

@@ -120,7 +120,8 @@ func TestSweepDropsAnswersBeforeKeys(t *testing.T) {
 }
 
 func TestSecretDiffers(t *testing.T) {
-	if New(Options{}).Secret() == New(Options{}).Secret() {
+	one, other := New(Options{}), New(Options{})
+	if one.Secret() == other.Secret() {
 		t.Error("two stores share a secret")
 	}
 }

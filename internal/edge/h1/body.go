@@ -59,6 +59,7 @@ func (b *body) read(c *conn, p []byte) (n int, err error) {
 				b.err = pipeline.ClientGone
 				return 0, b.err
 			}
+			c.wrote = false // that was no answer yet
 		}
 	}
 	if b.kind == bodySized {

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"github.com/oncegate/oncegate/internal/pipeline"
 )
 
 // The phases of a connection. Only its worker changes them; Shutdown reads them.
@@ -24,13 +26,17 @@ type conn struct {
 	socket   net.Conn // below TLS
 	live     liveness
 	peer     netip.AddrPort
+	peerIP   []byte
 	secure   bool
 
 	phase atomic.Int32
 	head  int // bytes of the request's head that were handed out
 	end   terminator
-	spare *spare // bytes read beyond a head; nil when there are none
-	body  body   // of the running request; what is left of it is read before the next head
+	begun [12]byte // how the head begins: its method, for one that can't be read
+	bad   bool     // the head has a line that ends without CR, or does not begin like one
+	cr    bool     // its last byte was CR
+	spare *spare   // bytes read beyond a head; nil when there are none
+	body  body     // of the running request; what is left of it is read before the next head
 
 	now      time.Time // the last moment that was looked up
 	headBy   time.Time // the head's deadline; zero until it takes a second read
@@ -40,6 +46,7 @@ type conn struct {
 	wrote    bool    // bytes of the current answer went out
 	failed   bool    // writing failed
 	mute     bool    // the client is gone: nothing is written
+	swallow  bool    // the answer has been written: what fasthttp writes yet is dropped
 	linger   bool    // the client may still be sending: close softly
 	truncate bool    // what was sent must not look complete: close with a reset
 }
@@ -59,9 +66,11 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	c.phase.Store(phaseHead)
 	cut := c.end.find(p[:n])
-	if cut < 0 {
+	whole := cut >= 0
+	if !whole {
 		cut = n
 	}
+	c.judge(p[:cut], whole)
 	c.spare = c.spare.putBack(p[cut:n])
 	c.head += cut
 	return cut, err
@@ -69,6 +78,9 @@ func (c *conn) Read(p []byte) (int, error) {
 
 // readHead waits for bytes of a head within the time of its phase.
 func (c *conn) readHead(p []byte) (int, error) {
+	if c.bad {
+		return 0, pipeline.BadRequest // what is awaited might never come
+	}
 	limits := &c.edge.limits
 	switch c.phase.Load() {
 	case phaseNew:
@@ -147,22 +159,33 @@ func (c *conn) wake() {
 const largestWrite = 256 << 10
 
 // Write implements net.Conn.
-func (c *conn) Write(p []byte) (int, error) {
+func (c *conn) Write(p []byte) (int, error) { return c.writeAt(p, time.Time{}) }
+
+// writeAt is Write for one who has just looked at the clock; zero: nobody has.
+func (c *conn) writeAt(p []byte, now time.Time) (int, error) {
 	if c.mute {
+		return len(p), nil
+	}
+	if c.swallow {
+		if c.failed {
+			return 0, net.ErrClosed
+		}
 		return len(p), nil
 	}
 	if c.held != nil {
 		*c.held = append(*c.held, p...)
 		return len(p), nil
 	}
-	return c.write(p)
+	return c.write(p, now)
 }
 
-func (c *conn) write(p []byte) (int, error) {
+func (c *conn) write(p []byte, now time.Time) (int, error) {
 	done := 0
-	for {
+	for ; ; now = (time.Time{}) {
 		part := p[done:min(len(p), done+largestWrite)]
-		c.now = time.Now()
+		if c.now = now; now.IsZero() {
+			c.now = time.Now()
+		}
 		if rest, d := c.writeBy.Sub(c.now), c.edge.limits.write; rest > d || rest < d-d/8 {
 			c.writeBy = c.now.Add(d)
 			_ = c.Conn.SetWriteDeadline(c.writeBy)
@@ -171,7 +194,7 @@ func (c *conn) write(p []byte) (int, error) {
 		done += n
 		c.wrote = c.wrote || n > 0
 		if err != nil {
-			c.failed = true
+			c.failed, c.now = true, time.Now() // it may have taken all of its time
 			return done, err
 		}
 		if done == len(p) {
@@ -198,5 +221,6 @@ func (c *conn) Gone() bool { return c.failed || c.live.gone() }
 // nextRequest readies the connection when an exchange has ended.
 func (c *conn) nextRequest() {
 	c.head, c.headBy, c.wrote, c.held = 0, time.Time{}, false, nil
+	c.bad, c.cr, c.swallow = false, false, false
 	c.phase.Store(phaseIdle)
 }

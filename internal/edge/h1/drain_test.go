@@ -153,8 +153,24 @@ func TestShutdownWaitsForUpload(t *testing.T) {
 	}
 }
 
-func TestShutdownCuts(t *testing.T) {
+// Who listens to the context can still say why; who does not is cut.
+func TestShutdownTellsBeforeItCuts(t *testing.T) {
 	s, running, _ := held(t)
+	c := s.dial().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	<-running
+	if err := wait(t, s.shutdown(100*time.Millisecond)); err == nil || !strings.Contains(err.Error(), "1 running") {
+		t.Errorf("%v", err)
+	}
+	a := c.answer("GET")
+	if a.problem(t, pipeline.Draining); !a.Close || a.Header.Get("Retry-After") == "" {
+		t.Errorf("Close %v, %v", a.Close, a.Header)
+	}
+}
+
+func TestShutdownCuts(t *testing.T) {
+	running, release := make(chan struct{}), make(chan struct{})
+	s := serve(t, config(), func(context.Context, *pipeline.Exchange) error { close(running); <-release; return nil })
+	time.AfterFunc(800*time.Millisecond, func() { close(release) })
 	c := s.dial().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	<-running
 	err := wait(t, s.shutdown(100*time.Millisecond))
@@ -177,7 +193,7 @@ func TestServeAfterShutdown(t *testing.T) {
 	if err := e.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
-	ln, err := edge.Listen(config())
+	ln, err := edge.Listen(config(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

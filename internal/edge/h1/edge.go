@@ -194,11 +194,13 @@ func (e *Edge) pause(d time.Duration) bool {
 	}
 }
 
-// afterKill is how long Shutdown waits for handlers whose connections it has cut.
-const afterKill = time.Second
+const (
+	lastWords = 400 * time.Millisecond // for handlers to say that the gateway stops, before their connections are cut
+	afterKill = time.Second            // for handlers whose connections are cut
+)
 
 // Shutdown stops accepting, closes connections that have no request, and waits for running exchanges. A request that has
-// reached a waiting connection is still served. When ctx ends first the rest is cut, handlers' contexts included, and the
+// reached a waiting connection is still served. When ctx ends first handlers are told by their context, and then cut; the
 // error says how many exchanges that were.
 func (e *Edge) Shutdown(ctx context.Context) error {
 	e.Drain()
@@ -219,12 +221,18 @@ func (e *Edge) Shutdown(ctx context.Context) error {
 	}
 	cut := e.Active()
 	e.cancel()
+	e.settle(lastWords)
 	e.conns.each(func(c *conn) { _ = c.kill() })
-	for by := time.Now().Add(afterKill); e.Active() > 0 && time.Now().Before(by); {
-		time.Sleep(time.Millisecond)
-	}
+	e.settle(afterKill)
 	if cut > 0 {
 		return fmt.Errorf("%d running exchanges were cut: %w", cut, ctx.Err())
 	}
 	return nil
+}
+
+// settle waits until no exchange runs, at most for limit.
+func (e *Edge) settle(limit time.Duration) {
+	for by := time.Now().Add(limit); e.Active() > 0 && time.Now().Before(by); {
+		time.Sleep(time.Millisecond)
+	}
 }

@@ -42,7 +42,7 @@ func (e *Edge) begin(ctx *fasthttp.RequestCtx, c *conn) *exchange {
 	ex.edge, ex.conn, ex.ctx, ex.err, ex.kind = e, c, ctx, nil, 0
 	ex.Begin(&ex.req, &ex.resp, c)
 	ex.Start = time.Now()
-	ex.Peer = c.peer
+	ex.Peer, ex.PeerIP = c.peer, c.peerIP
 	if !e.learnt.Load() {
 		e.learn(&ctx.Response.Header)
 	}
@@ -58,12 +58,12 @@ func (ex *exchange) check() error {
 	method, target, proto, raw := h.Method(), h.RequestURI(), h.Protocol(), h.RawHeaders()
 	ex.req.begin(method, int64(ex.edge.limits.body))
 	err := ex.req.head.Check(method, target, proto, raw, wire.Limits{Headers: ex.edge.limits.headers})
+	if err == nil && ex.conn.bad {
+		err = wire.BadRequest
+	}
 	if err != nil {
-		ex.ClientIP, ex.Secure = ex.Peer.Addr(), ex.conn.secure
-		ex.ID = wire.AppendRequestID(ex.id[:0])
-		ex.conn.body.begin(0, false)
-		ex.conn.linger = true
-		ex.close()
+		ex.identify()
+		ex.giveUp()
 		return refusalOf(err)
 	}
 	head := &ex.req.head
@@ -78,13 +78,20 @@ func (ex *exchange) check() error {
 	return nil
 }
 
+// giveUp has the connection closed: nobody can say where the next request would begin.
+func (ex *exchange) giveUp() {
+	ex.conn.body.begin(0, false)
+	ex.conn.linger = true
+	ex.close()
+}
+
 // identify finds out who asks, as far as proxies can be believed, and what the request is called.
 func (ex *exchange) identify() {
 	from := ex.edge.proxies.Resolve(ex.Peer.Addr(), &ex.req.head.Fields)
 	ex.ClientIP = from.Client
 	ex.Hops, ex.Asked = from.Chain, from.Host
 	ex.Secure = ex.conn.secure || from.Proto == "https"
-	if id := ex.req.head.Get("X-Request-Id"); wire.ValidRequestID(id) {
+	if id := ex.req.head.Get("X-Request-Id"); wire.ValidRequestID(id) && ex.req.head.Count("X-Request-Id") == 1 {
 		ex.ID = id
 	} else {
 		ex.ID = wire.AppendRequestID(ex.id[:0])
@@ -114,12 +121,17 @@ func (ex *exchange) run() (err error) {
 		}
 	}()
 	if err := ex.check(); err != nil {
-		if ex.edge.refuser != nil {
-			return ex.edge.refuser.Refuse(ex.edge.ctx, &ex.Exchange, err)
-		}
-		return err
+		return ex.refused(err)
 	}
 	return ex.edge.handler.Serve(ex.edge.ctx, &ex.Exchange)
+}
+
+// refused lets the handler see what never reaches it.
+func (ex *exchange) refused(err error) error {
+	if ex.edge.refuser == nil {
+		return err
+	}
+	return ex.edge.refuser.Refuse(ex.edge.ctx, &ex.Exchange, err)
 }
 
 func (e *Edge) panicked(v any) error {

@@ -2,40 +2,34 @@ package h1
 
 import (
 	"errors"
-	"log/slog"
 	"net"
 	"strings"
-	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
-	"github.com/oncegate/oncegate/internal/wire"
 )
 
-// unreadable answers a head that fasthttp could not read. No exchange was begun for it. err quotes what the client sent, so
-// it goes nowhere.
+// unreadable answers a head that fasthttp could not read, by an exchange that knows no more than the method. err quotes what
+// the client sent, so it goes nowhere. Silence is no request: nobody logs or counts it.
 func (e *Edge) unreadable(ctx *fasthttp.RequestCtx, err error) {
 	c, ok := ctx.Conn().(*conn)
 	if !ok {
 		return
 	}
 	c.phase.Store(phaseServing)
-	c.linger = true
-	kind := faultOf(err)
-	var room [40]byte
-	id := wire.AppendRequestID(room[:0])
-	resp := &ctx.Response
-	resp.SetStatusCode(kind.Status())
-	resp.Header.SetContentTypeBytes(problemType)
-	resp.Header.AddBytesV("X-Request-Id", id)
-	addDate(&resp.Header, dateOf(time.Now()))
-	resp.SetBodyRaw(pipeline.AppendProblem(nil, kind, id, &pipeline.Problem{}))
-	level := slog.LevelInfo
-	if c.head == 0 {
-		level = slog.LevelDebug // nothing came: silence, or no TLS
+	defer e.rescue(ctx, c)
+	ex := e.begin(ctx, c)
+	ex.req.begin(c.method(), 0)
+	ex.req.head.Reset()
+	ex.identify()
+	ex.giveUp()
+	ctx.Response.SkipBody = ex.isHead()
+	var refusal error = faultOf(err)
+	if c.head > 0 {
+		refusal = ex.refused(refusal)
 	}
-	e.log.Log(e.ctx, level, "request refused unread", "kind", kind.Slug(), "request_id", string(id), "peer", c.peer.String())
+	ex.render(refusal)
 }
 
 func faultOf(err error) pipeline.Refusal {
@@ -45,25 +39,21 @@ func faultOf(err error) pipeline.Refusal {
 		return pipeline.HeaderTooLarge
 	case isTimeout(err):
 		return pipeline.RequestTimeout
-	case strings.HasPrefix(versionText(err), "unsupported http version"):
+	case otherVersion(err):
 		return pipeline.VersionNotSupported
 	}
 	return pipeline.BadRequest
 }
 
-// versionText is the innermost text: fasthttp has no error value for a version.
-func versionText(err error) string {
-	for {
-		inner := errors.Unwrap(err)
-		if inner == nil {
-			text := err.Error()
-			if i := strings.Index(text, "unsupported http version"); i >= 0 {
-				return text[i:]
-			}
-			return ""
-		}
+// otherVersion reports that the head was fine but for its version: HTTP/ with another number. fasthttp has no error value for
+// that, so its text is read; a broken request line makes it complain about the version, too.
+func otherVersion(err error) bool {
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
 		err = inner
 	}
+	_, version, found := strings.Cut(err.Error(), `unsupported http version "HTTP/`)
+	version, _, closed := strings.Cut(version, `"`)
+	return found && closed && version != "" && strings.Trim(version, "0123456789.") == ""
 }
 
 // connLog takes what fasthttp says of connections. Its texts may quote a client, so only the kind of trouble is kept.

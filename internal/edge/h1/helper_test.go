@@ -83,7 +83,7 @@ func (s *server) start(cfg edge.Config, h pipeline.Handler) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	ln, err := edge.Listen(cfg)
+	ln, err := edge.Listen(cfg, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -94,7 +94,7 @@ func TestHygiene(t *testing.T) {
 		"two authorizations":           {get + "Authorization: a\r\nAuthorization: b\r\n\r\n", bad},
 		"version 2.0":                  {"GET / HTTP/2.0\r\n" + host + "\r\n", pipeline.VersionNotSupported},
 		"version 1.2":                  {"GET / HTTP/1.2\r\n" + host + "\r\n", pipeline.VersionNotSupported},
-		"version x":                    {"GET / XTTP/1.1\r\n" + host + "\r\n", pipeline.VersionNotSupported},
+		"version x":                    {"GET / XTTP/1.1\r\n" + host + "\r\n", bad},
 		"no version":                   {"GET /\r\n" + host + "\r\n", bad},
 		"h2 preface":                   {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bad},
 		"method with blank":            {" GET / HTTP/1.1\r\n" + host + "\r\n", bad},
@@ -102,7 +102,13 @@ func TestHygiene(t *testing.T) {
 		"long head":                    {get + "A: " + strings.Repeat("x", 9<<10) + "\r\n\r\n", pipeline.HeaderTooLarge},
 		"long target":                  {"GET /" + strings.Repeat("x", 9<<10) + " HTTP/1.1\r\n" + host + "\r\n", pipeline.HeaderTooLarge},
 		"sized body over the limit":    {post + "Content-Length: 1048577\r\n\r\nx", pipeline.TooLarge},
-		"two spaces in the first line": {"GET /  HTTP/1.1\r\n" + host + "\r\n", pipeline.VersionNotSupported},
+		"LF alone everywhere":          {"GET / HTTP/1.1\nHost: a\n\n", bad},
+		"LF alone on the first line":   {"GET / HTTP/1.1\nHost: a\r\n\r\n", bad},
+		"LF first, then LF alone":      {"\nGET / HTTP/1.1\nHost: a\r\n\r\n", bad},
+		"TLS on a plain port":          {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", bad},
+		"version with a blank":         {"GET / HTTP/1.1 \r\n" + host + "\r\n", bad},
+		"version 1.10":                 {"GET / HTTP/1.10\r\n" + host + "\r\n", pipeline.VersionNotSupported},
+		"two spaces in the first line": {"GET /  HTTP/1.1\r\n" + host + "\r\n", bad},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

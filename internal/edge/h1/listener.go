@@ -53,6 +53,7 @@ func (e *Edge) adopt(nc net.Conn) *conn {
 	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		p := a.AddrPort()
 		c.peer = netip.AddrPortFrom(p.Addr().Unmap().WithZone(""), p.Port())
+		c.peerIP = c.peer.Addr().AppendTo(nil)
 	}
 	c.live.init(c.socket)
 	if !e.conns.add(c, e.stopping.Load) {

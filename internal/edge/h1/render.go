@@ -14,6 +14,10 @@ import (
 
 // render turns what the handler left into what fasthttp writes.
 func (ex *exchange) render(err error) {
+	if ex.resp.splice.on && err == nil && ex.renderSpliced() {
+		return
+	}
+	ex.resp.unsplice()
 	if err != nil {
 		ex.refuse(err)
 	} else if ex.fast().BodyStream() == nil {
@@ -29,6 +33,19 @@ func (ex *exchange) render(err error) {
 	ex.clean()
 	ex.stay()
 	ex.prepareStream()
+}
+
+// renderSpliced is render for an answer that goes on as it came.
+func (ex *exchange) renderSpliced() bool {
+	s := &ex.resp.splice
+	mark := len(s.extra)
+	ex.stay()
+	ex.resp.final, ex.resp.length = s.status, int64(len(s.buf)-s.body)
+	if ex.writeSpliced() {
+		return true
+	}
+	s.extra = s.extra[:mark]
+	return false
 }
 
 func (ex *exchange) fast() *fasthttp.Response { return ex.resp.fast }
@@ -158,6 +175,9 @@ var (
 // refuse makes the answer a problem document. Fields that layers set to explain the refusal stay.
 func (ex *exchange) refuse(err error) {
 	ex.err, ex.kind = err, pipeline.KindOf(err)
+	if ex.kind == pipeline.Internal && ex.edge.ctx.Err() != nil {
+		ex.kind = pipeline.Draining // it was told to end
+	}
 	fast := ex.fast()
 	if ex.kind == pipeline.ClientGone {
 		ex.conn.mute, ex.resp.last = true, true
@@ -177,7 +197,7 @@ func (ex *exchange) refuse(err error) {
 		var digits [20]byte
 		fast.Header.AddBytesV("Retry-After", strconv.AppendInt(digits[:0], int64(after), 10))
 	}
-	if neverStored(ex.kind) {
+	if neverStored(ex.kind) || p.Executed != pipeline.ExecutedUnsaid {
 		ex.resp.Del("Cache-Control")
 		fast.Header.AddBytesV("Cache-Control", noStore)
 	}

@@ -113,10 +113,12 @@ func (s *stream) buffer(max int64) ([]byte, bool, error) {
 			s.ex.fast.Header.SetContentLength(s.ready)
 			break
 		}
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, pipeline.ErrPending):
+			return nil, false, nil
+		case err == io.EOF:
+			return nil, false, io.ErrUnexpectedEOF
+		case err != nil:
 			return nil, false, err
 		}
 	}
@@ -237,7 +239,7 @@ func (s *stream) flushHeld() error {
 func (s *stream) fail() {
 	ex := s.ex.ex
 	_ = s.flushHeld()
-	ex.Attempt.Broken = ex.Attempt.Broken || !ex.conn.failed
+	ex.Attempt.Broken = ex.Attempt.Broken || !ex.conn.failed && pipeline.KindOf(s.err) != pipeline.ClientGone
 	ex.conn.truncate = s.framing == framedByClose
 }
 

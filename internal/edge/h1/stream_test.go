@@ -147,6 +147,23 @@ func TestBrokenStream(t *testing.T) {
 	}
 }
 
+// A client that leaves while the upstream is silent is nobody's failure: no breaker may count it.
+func TestClientLeavesASilentStream(t *testing.T) {
+	var broken bool
+	d := newDrip(pipeline.ClientGone)
+	s := serve(t, config(), func(_ context.Context, x *pipeline.Exchange) error {
+		x.AtEnd(func(x *pipeline.Exchange, _ pipeline.End) { broken = x.Attempt.Broken })
+		x.Response.SetStream(d, -1)
+		return nil
+	})
+	d.pieces <- "abc"
+	close(d.pieces)
+	_, _ = s.dial().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").tryAnswer("GET")
+	if e := s.ended(); !e.Aborted || broken || e.Status != 200 {
+		t.Errorf("%+v, broken %v", e, broken)
+	}
+}
+
 func TestStreamLongerThanAnnounced(t *testing.T) {
 	d := newDrip(io.EOF)
 	s := serve(t, config(), streamed(d, 4))

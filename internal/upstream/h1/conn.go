@@ -45,6 +45,7 @@ type Conn struct {
 	retire    time.Time     // end of life
 	idleUntil time.Time     // set when it is put back
 	keep      time.Duration // the upstream's own limit less a second; 0: it named none
+	readBy    time.Time     // the read deadline as it is set on the socket
 
 	turn     func(uintptr) bool // c.oneTurn, bound once: a method value per call would allocate
 	poll     func(uintptr)
@@ -134,9 +135,9 @@ func (c *Conn) checkIdle() error {
 	case !ready:
 		return nil
 	}
-	_ = c.nc.SetReadDeadline(time.Now().Add(time.Millisecond))
+	c.setRead(time.Now().Add(time.Millisecond))
 	n, err := c.nc.Read(c.buf[:1])
-	_ = c.nc.SetReadDeadline(time.Now().Add(waitSlice))
+	c.setRead(time.Now().Add(waitSlice))
 	switch {
 	case n > 0:
 		return errUnsolicited
@@ -162,6 +163,20 @@ func (c *Conn) pollOnce(fd uintptr) {
 			return
 		}
 	}
+}
+
+// armRead has reads fail one slice after now, or by limit when that is sooner. A deadline that is near enough stays as it is:
+// who waits looks at the clock when it passes, so it may come early but not late.
+func (c *Conn) armRead(now, limit time.Time) {
+	by := earlier(limit, now.Add(waitSlice))
+	if c.readBy.After(by) || c.readBy.Sub(now) < waitSlice/2 {
+		c.setRead(by)
+	}
+}
+
+func (c *Conn) setRead(by time.Time) {
+	c.readBy = by
+	_ = c.nc.SetReadDeadline(by)
 }
 
 // fill reads once into the buffer and blocks until the read deadline. A full buffer grows up to maxHead.
@@ -201,21 +216,3 @@ func (c *Conn) clear() {
 }
 
 func timedOut(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
-
-func readSocket(fd uintptr, b []byte) (int, error) {
-	for {
-		n, err := unix.Read(int(fd), b)
-		if err != unix.EINTR {
-			return max(n, 0), err
-		}
-	}
-}
-
-func writeSocket(fd uintptr, b []byte) (int, error) {
-	for {
-		n, err := unix.Write(int(fd), b)
-		if err != unix.EINTR {
-			return max(n, 0), err
-		}
-	}
-}

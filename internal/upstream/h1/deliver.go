@@ -16,6 +16,11 @@ import (
 // fastResponse is a response that is itself fasthttp's: the answer's head is parsed straight into it.
 type fastResponse interface{ FastHTTP() *fasthttp.Response }
 
+// splicer is a response that can take an answer whole, as it came: see internal/edge/h1. False: field by field.
+type splicer interface {
+	Splice(status int, head, body []byte) bool
+}
+
 // feeder lets fasthttp's parser read a head from memory.
 type feeder struct {
 	src bytes.Reader
@@ -32,6 +37,12 @@ var feeders = sync.Pool{New: func() any {
 
 // deliver puts the answer into the response. From here on the upstream has answered.
 func (k *call) deliver(h *head) error {
+	if k.splice(h) {
+		k.x.Effect = pipeline.EffectDone
+		k.noteKeepAlive(h)
+		k.finish(!h.close && !h.old && !k.early)
+		return nil
+	}
 	var err error
 	if fast, ok := k.x.Response.(fastResponse); ok {
 		err = k.fillFast(&fast.FastHTTP().Header, h)
@@ -45,6 +56,25 @@ func (k *call) deliver(h *head) error {
 	k.noteKeepAlive(h)
 	k.deliverBody(h)
 	return nil
+}
+
+// splice hands an answer over whole when all of it is here.
+func (k *call) splice(h *head) bool {
+	s, ok := k.x.Response.(splicer)
+	c := k.c
+	if !ok || h.chunked || h.length < 0 || h.length > int64(len(c.buf)-c.r) || h.encodings > 1 || k.bodyless(h) {
+		return false
+	}
+	if int64(len(c.buffered())) < h.length { // what follows in a second segment is given one read to come
+		n, _ := c.nc.Read(c.buf[c.w:]) // an error shows again later; fill would move the head
+		c.w += n
+	}
+	b := c.buffered()
+	if int64(len(b)) < h.length || !s.Splice(h.status, h.raw[:len(h.raw)-2], b[:h.length]) {
+		return false
+	}
+	c.r += int(h.length)
+	return true
 }
 
 // fillFast has fasthttp parse the head. It was checked and cleaned before, because that parser lets some things pass and marks

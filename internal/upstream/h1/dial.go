@@ -78,10 +78,21 @@ func (w *endWatch) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// stopped tells the end of a time from the end of the gateway.
+func stopped(err error) pipeline.Refusal {
+	if errors.Is(err, context.Canceled) {
+		return pipeline.Draining
+	}
+	return pipeline.UpstreamTimeout
+}
+
 func connectError(what string, err error) error {
 	kind := pipeline.UpstreamFailed
 	var ne net.Error
-	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &ne) && ne.Timeout() {
+	switch {
+	case errors.Is(err, context.Canceled):
+		kind = pipeline.Draining
+	case errors.Is(err, context.DeadlineExceeded) || errors.As(err, &ne) && ne.Timeout():
 		kind = pipeline.UpstreamTimeout
 	}
 	return fmt.Errorf("%w: %s: %w", kind, what, err)

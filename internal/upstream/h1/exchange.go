@@ -146,7 +146,7 @@ func (k *call) arm(now time.Time) bool {
 	if !now.Before(k.limit) {
 		return false
 	}
-	_ = k.c.nc.SetReadDeadline(earlier(k.limit, now.Add(waitSlice)))
+	k.c.armRead(now, k.limit)
 	return true
 }
 
@@ -156,7 +156,7 @@ func (k *call) tick() error {
 		return fmt.Errorf("%w: no answer in time", pipeline.UpstreamTimeout)
 	}
 	if err := k.ctx.Err(); err != nil {
-		return fmt.Errorf("%w: %w", pipeline.UpstreamTimeout, err)
+		return fmt.Errorf("%w: %w", stopped(err), err)
 	}
 	if !k.x.Keyed && k.x.Gone() {
 		return pipeline.ClientGone

@@ -49,6 +49,8 @@ func headEnd(b []byte, seen int) (int, error) {
 		return from + i + 4, nil
 	case i >= 0 || len(b) >= maxHead:
 		return 0, errLongHead
+	case bytes.Contains(b[from:], []byte("\n\n")):
+		return 0, errLine // it ends in a way that we don't take: nothing more will come
 	}
 	return 0, nil
 }

@@ -20,6 +20,7 @@ func TestHeadEnd(t *testing.T) {
 		"\r\nHTTP/1.1 200 OK\r\n\r\n": -1,
 		"ICY 200 OK\r\n\r\n":          -1,
 		"HTTP/2":                      -1,
+		"HTTP/1.1 200 OK\nA: b\n\n":   -1,
 		"HTTP/1.1 " + strings.Repeat("x", maxHead): -1,
 	} {
 		for _, seen := range []int{0, max(0, len(in)-1)} {

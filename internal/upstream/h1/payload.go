@@ -14,6 +14,7 @@ type Payload struct {
 	bytes    []byte
 	stream   io.Reader
 	length   int64 // -1: not known, sent as chunks
+	took     time.Duration
 }
 
 // Prepare decides how the body of x is sent. A short one is read now, before a connection is taken: a slow client holds none,
@@ -35,16 +36,20 @@ func Prepare(x *pipeline.Exchange) (b Payload, err error) {
 	}
 	start := time.Now()
 	whole, err := x.Request.Buffer(inlineBody)
+	b.took = time.Since(start)
 	if err != nil {
 		return b, err
 	}
-	postpone(x, time.Since(start))
+	postpone(x, b.took)
 	if int64(len(whole)) != b.length {
 		return b, short()
 	}
 	b.bytes = whole
 	return b, nil
 }
+
+// Took is how long Prepare waited for the client; the clock of a try begins behind it.
+func (b *Payload) Took() time.Duration { return b.took }
 
 // Empty reports that there is no body.
 func (b *Payload) Empty() bool { return b.none }

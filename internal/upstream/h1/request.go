@@ -115,6 +115,7 @@ func isSet(changes []pipeline.Field, name string) bool {
 
 // appendOwnFields says who asks and under which id, unless a layer said so itself.
 func appendOwnFields(dst []byte, x *pipeline.Exchange) (_ []byte, lines int) {
+	var own int
 	changes := x.Outgoing.Fields()
 	put := func(name string, value []byte) {
 		if len(value) > 0 && !isSet(changes, name) {
@@ -128,16 +129,43 @@ func appendOwnFields(dst []byte, x *pipeline.Exchange) (_ []byte, lines int) {
 		put("traceparent", wire.AppendTraceparent(room[:0], x.Trace.ID, x.Trace.Span, x.Trace.Flags))
 		put("tracestate", x.Trace.State)
 	}
-	if x.ClientIP.IsValid() {
-		put("X-Forwarded-For", x.ClientIP.AppendTo(room[:0]))
+	if !isSet(changes, "X-Forwarded-For") {
+		dst, own = appendForwardedFor(dst, x)
+		lines += own
 	}
 	scheme := "http"
 	if x.Secure {
 		scheme = "https"
 	}
 	put("X-Forwarded-Proto", append(room[:0], scheme...))
-	put("X-Forwarded-Host", x.Request.Authority())
+	if x.Asked != nil {
+		put("X-Forwarded-Host", x.Asked)
+	} else {
+		put("X-Forwarded-Host", x.Request.Authority())
+	}
 	return dst, lines
+}
+
+// appendForwardedFor names the way that is known to be true: what trusted proxies vouch for, then who is connected.
+func appendForwardedFor(dst []byte, x *pipeline.Exchange) (_ []byte, lines int) {
+	last := x.Peer.Addr()
+	if !last.IsValid() || len(x.Hops) == 0 {
+		last = x.ClientIP
+	}
+	if !last.IsValid() {
+		return dst, 0
+	}
+	dst = append(dst, "X-Forwarded-For: "...)
+	if len(x.Hops) > 0 {
+		dst = append(dst, x.Hops...)
+		dst = append(dst, ", "...)
+	}
+	if x.PeerIP != nil && last == x.Peer.Addr() {
+		dst = append(dst, x.PeerIP...)
+	} else {
+		dst = last.AppendTo(dst)
+	}
+	return append(dst, "\r\n"...), 1
 }
 
 func appendField(dst []byte, name string, value []byte) []byte {

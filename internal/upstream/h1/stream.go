@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"time"
@@ -42,7 +43,10 @@ func (s *stream) Read(p []byte) (int, error) {
 		return 0, s.err
 	}
 	n, err := s.read(p)
-	if err != nil {
+	switch {
+	case err == pipeline.ErrPending: // it may go on
+		return n, err
+	case err != nil:
 		s.end(err)
 		if n == 0 {
 			return 0, s.err
@@ -107,16 +111,24 @@ func (s *stream) readChunked(p []byte) (int, error) {
 }
 
 // wait reads once into p, or into the connection's buffer when p is nil. Silence is cut into slices to see a client leave.
+// While a claim is held it ends at the deadline: a body that drips must not hold the claim beyond its lease.
 func (s *stream) wait(p []byte) (int, error) {
 	start := time.Now()
+	limit, claimed := start.Add(s.lim.IdleBody), s.x.Keyed && !s.x.Deadline.IsZero()
+	if claimed {
+		limit = earlier(limit, s.x.Deadline)
+	}
 	for now := start; ; now = time.Now() {
+		if claimed && !now.Before(s.x.Deadline) {
+			return 0, pipeline.ErrPending
+		}
 		if now.Sub(start) >= s.lim.IdleBody {
 			return 0, fmt.Errorf("the answer's body stood still: %w", pipeline.UpstreamTimeout)
 		}
 		if now != start && !s.x.Keyed && s.x.Gone() {
 			return 0, pipeline.ClientGone
 		}
-		_ = s.c.nc.SetReadDeadline(earlier(now.Add(waitSlice), start.Add(s.lim.IdleBody)))
+		s.c.armRead(now, limit)
 		n, err := s.readOnce(p)
 		if n > 0 {
 			return n, nil
@@ -137,6 +149,18 @@ func (s *stream) readOnce(p []byte) (int, error) {
 	before := len(s.c.buffered())
 	err := s.c.fill()
 	return len(s.c.buffered()) - before, err
+}
+
+// Buffered tells how much of the body is here already, before the first Read.
+func (s *stream) Buffered() int {
+	if s.c == nil {
+		return 0
+	}
+	b := s.c.buffered()
+	if s.kind == bodyChunked { // a size line is no content
+		_, b, _ = bytes.Cut(b, []byte{'\n'})
+	}
+	return len(b)
 }
 
 // end gives the connection back and fixes what Read returns from now on.

@@ -153,7 +153,7 @@ func (k *call) answered() bool {
 		return false
 	}
 	if ready && len(k.c.buffered()) < readBuffer {
-		_ = k.c.nc.SetReadDeadline(time.Now().Add(secureWait))
+		k.c.setRead(time.Now().Add(secureWait))
 		if err := k.c.fill(); err != nil {
 			return false // the write finds out
 		}
@@ -173,7 +173,7 @@ func (k *call) answered() bool {
 func (k *call) earlyAnswer() bool {
 	now := time.Now()
 	k.limit = now.Add(earlyWait)
-	_ = k.c.nc.SetReadDeadline(k.limit)
+	k.c.setRead(k.limit)
 	for {
 		if n, err := headEnd(k.c.buffered(), 0); n > 0 || err != nil {
 			k.early = err == nil

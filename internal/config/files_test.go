@@ -1,0 +1,50 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Files that the document names are read where a start would read them, and every mistake has its place.
+func TestFilesOfTheDocument(t *testing.T) {
+	junk := filepath.Join(t.TempDir(), "junk.pem")
+	if err := os.WriteFile(junk, []byte("junk"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := `version: 1
+listen: { tls: { certificates: [{ cert: /no/such.crt, key: /no/such.key }] } }
+issuers:
+  far: { issuer: i, audiences: [a], keys: [/no/such.pem, ` + junk + `], algorithms: [ES256] }
+upstreams:
+  up: { targets: ["https://up.test"], tls: { ca: ` + junk + ` } }
+  other: { targets: ["https://up.test"], tls: { ca: /no/such.ca } }
+routes: [ { id: a, match: { path: /a }, auth: none, to: up } ]
+`
+	result, err := Parse("f", []byte(text), testEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	problems := result.Files()
+	if problems == nil {
+		t.Fatal("no problem was found")
+	}
+	want := []string{
+		"f:2:33: listen.tls.certificates[0]: can't load /no/such.crt with /no/such.key: no such file or directory",
+		"f:4:44: issuers.far.keys[0]: key file /no/such.pem: no such file or directory",
+		"f:4:58: issuers.far.keys[1]: key file " + junk + ": neither PEM nor a JSON key set",
+		"f:6:50: upstreams.up.tls.ca: " + junk + " holds no certificate in PEM form",
+		"f:7:53: upstreams.other.tls.ca: can't read /no/such.ca: no such file or directory",
+	}
+	if got := strings.Split(problems.Error(), "\n"); strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got\n%s\nwanted\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	good := strings.NewReplacer("listen:", "#", "keys: [/no/such.pem, "+junk+"]", "jwks: https://id.test/", ", tls: { ca: "+junk+" }", "", ", tls: { ca: /no/such.ca }", "").Replace(text)
+	if result, err = Parse("f", []byte(good), testEnv); err != nil {
+		t.Fatal(err)
+	}
+	if err := result.Files(); err != nil {
+		t.Error(err)
+	}
+}
