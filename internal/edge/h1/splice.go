@@ -35,6 +35,9 @@ func (r *response) Splice(status int, head, body []byte) bool {
 	if len(head) > spliceHead || len(body) > spliceBody || r.ex.isHead() || r.ex.req.head.HTTP10() || bodyless(status) {
 		return false
 	}
+	if len(head) <= len("HTTP/1.1 200 ") || head[len("HTTP/1.1 200")] != ' ' {
+		return false // without a reason the blank may be missing, too, which not every client takes
+	}
 	r.fast.ResetBody()
 	s := &r.splice
 	s.dated, s.status, s.extra = false, status, s.extra[:0]
@@ -83,17 +86,28 @@ func isField(line []byte, name string) bool {
 	return len(line) > len(name) && line[len(name)] == ':' && wire.EqualFold(line[:len(name)], name)
 }
 
+// trimmed cuts blanks off; what is left is empty but not nil.
+func trimmed(value []byte) []byte {
+	for len(value) > 0 && (value[0] == ' ' || value[0] == '\t') {
+		value = value[1:]
+	}
+	for len(value) > 0 && (value[len(value)-1] == ' ' || value[len(value)-1] == '\t') {
+		value = value[:len(value)-1]
+	}
+	return value
+}
+
 // each gives the fields.
 func (s *splice) each(f func(name, value []byte)) {
 	for i := 1; i < s.lines; i++ {
 		name, value, _ := bytes.Cut(s.line(i), []byte{':'})
-		f(name, bytes.Trim(value, " \t"))
+		f(name, trimmed(value))
 	}
 	for lines := s.extra; len(lines) > 0; {
 		var line []byte
 		line, lines, _ = bytes.Cut(lines, []byte("\r\n"))
 		name, value, _ := bytes.Cut(line, []byte{':'})
-		f(name, bytes.Trim(value, " \t"))
+		f(name, trimmed(value))
 	}
 }
 
@@ -101,13 +115,13 @@ func (s *splice) each(f func(name, value []byte)) {
 func (s *splice) find(wanted string) (value []byte, found bool) {
 	for i := 1; i < s.lines; i++ {
 		if line := s.line(i); isField(line, wanted) {
-			return bytes.Trim(line[len(wanted)+1:], " \t"), true
+			return trimmed(line[len(wanted)+1:]), true
 		}
 	}
 	for lines := s.extra; len(lines) > 0; {
 		var line []byte
 		if line, lines, _ = bytes.Cut(lines, []byte("\r\n")); isField(line, wanted) {
-			return bytes.Trim(line[len(wanted)+1:], " \t"), true
+			return trimmed(line[len(wanted)+1:]), true
 		}
 	}
 	return nil, false
