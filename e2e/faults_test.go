@@ -148,6 +148,9 @@ routes:
 	if a.header.Get("Retry-After") == "" {
 		t.Error("503 without Retry-After")
 	}
+	if n := g.metric(`gateway_auth_key_fetches_total{issuer="late",result="failure"}`); n == "" || n == "0" {
+		t.Errorf("the dead key server does not show in the metrics: %q", n)
+	}
 	g.want(200, "", "GET", "/open", "")
 	g.want(200, "", "GET", "/main", "", "Authorization", g.token())
 

@@ -29,7 +29,7 @@ func compile(doc *config.Document, state *State, old *Snapshot) (*Snapshot, erro
 	if old != nil {
 		previous = old.Authority
 	}
-	authority, err := auth.NewAuthority(doc.Issuers, previous, auth.Deps{Logger: state.Logger})
+	authority, err := auth.NewAuthority(doc.Issuers, previous, auth.Deps{Logger: state.Logger, Recorder: state.Metrics})
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +43,7 @@ func compile(doc *config.Document, state *State, old *Snapshot) (*Snapshot, erro
 
 func (c *compiler) build() error {
 	for name, cfg := range c.doc.Upstreams {
-		u, err := upstream.New(name, cfg.Config, c.state.pools, nil)
+		u, err := upstream.New(name, cfg.Config, c.state.pools, c.state.Metrics)
 		if err != nil {
 			return fmt.Errorf("upstreams.%s: %w", name, err)
 		}

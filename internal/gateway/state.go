@@ -39,12 +39,16 @@ type State struct {
 
 // NewState makes empty state. The store of records opens when the first route needs it.
 func NewState(metrics *observe.Metrics, observer *observe.Observer, logger *slog.Logger) *State {
-	return &State{
+	s := &State{
 		Metrics: metrics, Observer: observer, Logger: logger,
 		pools:    upstream.NewPools(),
 		limits:   ratelimit.NewMemory(ratelimit.MemoryConfig{}),
 		breakers: make(map[string]*breaker.Breaker),
 	}
+	if err := metrics.Watch("gateway_ratelimit_overflow_total", "Requests counted in a shared overflow bucket, because the cap of buckets was reached.", s.limits.Overflowed); err != nil {
+		logger.Error("a metric is missing", "error", err)
+	}
+	return s
 }
 
 // breakerGauge reports state changes as a metric.

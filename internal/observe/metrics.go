@@ -19,10 +19,13 @@ type BuildInfo struct{ Version, Commit, Go, Fasthttp, Fiber string }
 // Metrics holds everything that is counted, in a registry of its own. It implements the small recorder interfaces of other
 // packages. Strings given to it become labels: they must come from the document or be constants, and be owned.
 type Metrics struct {
-	registry   *prometheus.Registry
-	routes     cached[string, *routeCounts]
-	decisions  cached[[2]string, prometheus.Counter]
-	dedup      cached[[2]string, prometheus.Counter]
+	registry  *prometheus.Registry
+	routes    cached[string, *routeCounts]
+	decisions cached[[2]string, prometheus.Counter]
+	dedup     cached[[2]string, prometheus.Counter]
+
+	credentials, keyFetches, discarded cached[[2]string, prometheus.Counter]
+
 	upstreams  cached[string, *upstreamCounts]
 	breakers   *prometheus.GaugeVec
 	reloads    *prometheus.CounterVec
@@ -38,6 +41,7 @@ func NewMetrics(build BuildInfo) *Metrics {
 	m.decisions.make = m.counters("gateway_ratelimit_decisions_total", "Decisions of rate limits.", "policy", "decision")
 	m.dedup.make = m.counters("gateway_dedup_total", "Keyed writes by what became of them.", "route", "result")
 	m.addUpstreams()
+	m.addRecorders()
 	m.reloads = add(m, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_config_reloads_total", Help: "Attempts to reload the configuration."}, []string{"result"}))
 	m.reloads.WithLabelValues("success")
 	m.reloads.WithLabelValues("failure")
