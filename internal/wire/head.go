@@ -9,6 +9,7 @@ type Head struct {
 	Fields
 	path, query     []byte
 	host, authority []byte
+	named           []byte // the authority of a target in absolute-form; nil in origin-form
 	length          int64
 	http10          bool
 	closes          bool // Connection: close
@@ -29,8 +30,8 @@ const defaultHeaders = 100
 
 // Check judges a head: method, target, protocol (all as in the request line) and the raw field lines. What it accepts has
 // one meaning only; the error is a Fault. Hop-by-hop fields, fields that Connection names, Expect, and fields that would
-// let a client rewrite what was authorised are dropped; Host and Content-Length stay. Absolute-form targets are refused,
-// though RFC 9112 3.2.2 has servers take them: no client sends them to a gateway that isn't its forward proxy.
+// let a client rewrite what was authorised are dropped; Host and Content-Length stay. A target in absolute-form is taken
+// (RFC 9112 3.2.2) when it names what Host names, letter by letter; what two places say differently is refused.
 func (h *Head) Check(method, target, proto, rawFields []byte, lim Limits) error {
 	h.Reset()
 	if lim.Headers <= 0 {
@@ -82,7 +83,7 @@ func (h *Head) ExpectContinue() bool { return h.expects && !h.http10 }
 // Reset forgets the last head. It is for heads that can't even be given to Check.
 func (h *Head) Reset() {
 	h.raw, h.list = nil, h.list[:0]
-	h.path, h.query, h.host, h.authority = nil, nil, nil, nil
+	h.path, h.query, h.host, h.authority, h.named = nil, nil, nil, nil, nil
 	h.length = 0
 	h.http10, h.closes, h.keeps, h.expects, h.chunked = false, false, false, false, false
 	h.seen = [rolePinned + 1]uint8{}
@@ -104,6 +105,7 @@ func (h *Head) checkLine(method, proto []byte) error {
 }
 
 func (h *Head) checkTarget(target []byte) (err error) {
+	h.named, target = splitAbsolute(target)
 	h.path, h.query, h.scratch, err = Canonical(h.scratch[:0], target)
 	return err
 }
@@ -125,6 +127,9 @@ func (h *Head) checkFields() error {
 		}
 	}
 	if h.seen[roleHost] != 1 && !(h.http10 && h.seen[roleHost] == 0) || h.seen[roleContentLength] > 0 && h.seen[roleTransferEncoding] > 0 {
+		return BadRequest
+	}
+	if h.named != nil && !bytes.EqualFold(h.named, h.authority) {
 		return BadRequest
 	}
 	if h.seen[roleConnection] > 0 && !h.dropNominated() {

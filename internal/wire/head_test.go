@@ -87,7 +87,12 @@ func TestHeadFaults(t *testing.T) {
 		{"space before colon", get, BadRequest, []string{"Content-Length : 3"}},
 		{"two hosts", get, BadRequest, []string{"host: api.test"}},
 		{"absolute-form, other host", "GET http://evil/ HTTP/1.1", BadRequest, nil},
-		{"absolute-form, same host", "GET http://api.test/ HTTP/1.1", BadRequest, nil},
+		{"absolute-form, other port", "GET http://api.test:81/ HTTP/1.1", BadRequest, nil},
+		{"absolute-form, userinfo", "GET http://u@api.test/ HTTP/1.1", BadRequest, nil},
+		{"absolute-form, no authority", "GET http:///a HTTP/1.1", BadRequest, nil},
+		{"absolute-form, other scheme", "GET ftp://api.test/ HTTP/1.1", BadRequest, nil},
+		{"absolute-form, query without a path", "GET http://api.test?a=/ HTTP/1.1", BadRequest, nil},
+		{"absolute-form, dots", "GET http://api.test/a/../b HTTP/1.1", BadRequest, nil},
 		{"CONNECT", "CONNECT api.test:443 HTTP/1.1", MethodNotAllowed, nil},
 		{"CONNECT to a path", "CONNECT / HTTP/1.1", MethodNotAllowed, nil},
 		{"connect", "connect / HTTP/1.1", MethodNotAllowed, nil},
@@ -302,4 +307,23 @@ func FuzzHead(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestAbsoluteFormOfTheSameHost(t *testing.T) {
+	for target, want := range map[string]string{
+		"http://api.test/a?b=//c": "/a ? b=//c", "HTTPS://API.test/": "/", "http://api.test": "/", "http://api.test/%61": "/a",
+	} {
+		h := &Head{}
+		if err := h.Check([]byte("GET"), []byte(target), []byte("HTTP/1.1"), []byte("Host: api.test\r\n\r\n"), Limits{}); err != nil {
+			t.Errorf("%s: %v", target, err)
+			continue
+		}
+		got := string(h.Path())
+		if h.Query() != nil {
+			got += " ? " + string(h.Query())
+		}
+		if got != want || string(h.Host()) != "api.test" {
+			t.Errorf("%s is %s at %s", target, got, h.Host())
+		}
+	}
 }

@@ -141,3 +141,27 @@ func dotSegment(b []byte) bool {
 	}
 	return len(b) == 0 || b[0] == '/' || b[0] == ';' || bytes.HasPrefix(b, []byte("%3B"))
 }
+
+var root = []byte("/")
+
+// splitAbsolute takes a target in absolute-form apart: the authority that it names, and the target in origin-form. named is
+// nil for every other target, which comes back as it is. An authority without a path means the root.
+func splitAbsolute(target []byte) (named, origin []byte) {
+	rest := target
+	switch {
+	case len(target) > 7 && EqualFold(target[:7], "http://"):
+		rest = target[7:]
+	case len(target) > 8 && EqualFold(target[:8], "https://"):
+		rest = target[8:]
+	default:
+		return nil, target
+	}
+	slash := bytes.IndexByte(rest, '/')
+	if slash < 0 && bytes.IndexByte(rest, '?') < 0 {
+		return rest, root
+	}
+	if slash <= 0 || bytes.IndexByte(rest[:slash], '?') >= 0 {
+		return nil, target // no authority, or a query without a path: what is left is no path either
+	}
+	return rest[:slash], rest[slash:]
+}
