@@ -38,8 +38,9 @@ bench: ## ratios measured in one run, for docs/performance.md
 chaos: ## kill -9 during keyed writes, long form
 	ONCEGATE_CHAOS_ROUNDS=100 $(GO) test -count=1 -timeout 30m -run Chaos ./e2e
 
-soak: ## steady load with reloads; memory must stay flat
+soak: ## steady load with reloads, memory must stay flat; then random traffic against a misbehaving upstream
 	ONCEGATE_SOAK=10m $(GO) test -count=1 -timeout 30m -run Soak ./e2e
+	ONCEGATE_STORM=2m $(GO) test -race -count=1 -timeout 30m -run Storm ./internal/gateway
 
 image: build ## container image, with buildah or docker
 	scripts/image

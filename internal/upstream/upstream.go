@@ -137,8 +137,8 @@ func (t *target) try(ctx context.Context, x *pipeline.Exchange, body *h1.Payload
 		if err != nil {
 			return now, t.afterConnect(ctx, err, repeated), t.wrap(err)
 		}
-		if !c.Reused() {
-			now = time.Now() // connecting took its time
+		if !c.AtOnce() {
+			now = time.Now() // connecting, or waiting for a connection, took its time
 		}
 		out := c.Exchange(ctx, x, &t.limits, t.host, *body, now)
 		switch {

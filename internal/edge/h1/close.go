@@ -17,8 +17,8 @@ func (c *conn) Close() error {
 	if c.truncate {
 		return c.kill()
 	}
-	if c.linger && !c.failed {
-		c.drainAndClose()
+	if !c.failed && (c.linger || len(c.spare.bytes()) > 0 || c.live.readable()) {
+		c.drainAndClose() // also when requests wait that nobody will answer
 	}
 	err := c.Conn.Close()
 	c.spare = c.spare.release()

@@ -28,6 +28,9 @@ func (r *response) begin(fast *fasthttp.Response) {
 }
 
 func (r *response) end() {
+	if r.fast.BodyStream() != nil { // writing it panicked: fasthttp must not close it when it is somebody else's
+		_ = r.fast.CloseBodyStream()
+	}
 	r.stream.release()
 	r.fast = nil
 }

@@ -241,6 +241,7 @@ func (s *stream) fail() {
 	_ = s.flushHeld()
 	ex.Attempt.Broken = ex.Attempt.Broken || !ex.conn.failed && pipeline.KindOf(s.err) != pipeline.ClientGone
 	ex.conn.truncate = s.framing == framedByClose
+	ex.conn.linger = true // answers that came before it on the connection are whole, and must arrive
 }
 
 var errUnfinished = errors.New("answer was not finished")

@@ -41,6 +41,7 @@ type Conn struct {
 	out  []byte // the request's head and what goes out with it
 
 	reused    bool
+	waited    bool // Acquire had to wait for it
 	jitter    float64
 	retire    time.Time     // end of life
 	idleUntil time.Time     // set when it is put back

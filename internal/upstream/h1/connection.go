@@ -15,6 +15,7 @@ func (h *head) connection(value []byte) error {
 		option = trimSpace(option)
 		switch {
 		case len(option) == 0 || wire.EqualFold(option, "keep-alive"):
+		case wire.EqualFold(option, "content-length"): // it frames the answer: without it the client could not tell the end
 		case wire.EqualFold(option, "close"):
 			h.close = true
 		case h.nnamed+len(option)+1 > len(h.named):

@@ -76,6 +76,9 @@ func (k *call) send(inline int) error {
 	c, b := k.c, &k.body
 	complete := b.stream == nil && inline == len(b.bytes)
 	n, err := c.dispatch(complete)
+	for n == 0 && timedOut(err) && !c.secure && k.arm(time.Now()) {
+		n, err = c.dispatch(complete) // the processor was away for longer than a slice: nothing was tried yet
+	}
 	if n > 0 {
 		k.out.Sent = true
 		k.x.Effect = max(k.x.Effect, pipeline.EffectUnknown)

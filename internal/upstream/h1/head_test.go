@@ -115,3 +115,14 @@ func FuzzHead(f *testing.F) {
 		}
 	})
 }
+
+// A Connection field can't take away what frames an answer that is passed on as it came.
+func TestConnectionCanNotDropTheLength(t *testing.T) {
+	for _, option := range []string{"content-length", "x, Content-Length", "CONTENT-LENGTH ,close"} {
+		var h head
+		err := h.parse([]byte("HTTP/1.1 200 OK\r\nConnection: " + option + "\r\nContent-Length: 2\r\nX: 1\r\n\r\n"))
+		if err != nil || h.length != 2 || !strings.Contains(string(h.raw), "Content-Length: 2\r\n") || strings.Contains(string(h.raw), "Connection") {
+			t.Errorf("%s: %v, %q", option, err, h.raw)
+		}
+	}
+}

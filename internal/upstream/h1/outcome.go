@@ -16,6 +16,9 @@ type Outcome struct {
 // Reused tells that the connection carried an exchange before.
 func (c *Conn) Reused() bool { return c.reused }
 
+// AtOnce tells that it lay ready when it was asked for.
+func (c *Conn) AtOnce() bool { return c.reused && !c.waited }
+
 // IdleFault is what the look before a write found.
 type IdleFault uint8
 

@@ -55,7 +55,7 @@ func (p *Pool) Acquire(ctx context.Context, now time.Time, lim *Limits, until ti
 	if !fresh {
 		if c := p.popLocked(now); c != nil {
 			p.mu.Unlock()
-			c.reused = true
+			c.reused, c.waited = true, false
 			return c, nil
 		}
 	}
@@ -121,7 +121,7 @@ func (p *Pool) served(ctx context.Context, c *Conn, lim *Limits, until time.Time
 	if c == nil {
 		return p.dial(ctx, time.Now(), lim, until)
 	}
-	c.reused = true
+	c.reused, c.waited = true, true
 	return c, nil
 }
 
