@@ -42,18 +42,11 @@ func (l *ledger) count(op string) int {
 // data folder and repeats every write: nothing runs twice, an answer that was given is given again, and what was in flight
 // is said to be unknown.
 func TestChaosKillDuringKeyedWrites(t *testing.T) {
-	rounds := 4
-	if s := os.Getenv("ONCEGATE_CHAOS_ROUNDS"); s != "" {
-		var err error
-		if rounds, err = strconv.Atoi(s); err != nil {
-			t.Fatal(err)
-		}
-	}
 	book := &ledger{runs: map[string]int{}}
 	up := serve(t, book.serve)
 	g := begin(t, fmt.Sprintf(keyed, up.url))
 	bearer := g.token("-ttl", "12h")
-	for round := range rounds {
+	for round := range chaosRounds(t) {
 		answers := g.killedWrites(round, bearer)
 		g.start()
 		unknown := 0
@@ -63,6 +56,20 @@ func TestChaosKillDuringKeyedWrites(t *testing.T) {
 		}
 		t.Logf("round %d: %d writes, %d unknown", round, len(answers), unknown)
 	}
+}
+
+// chaosRounds is how often the gateway is ended: a few times in CI, as often as ONCEGATE_CHAOS_ROUNDS says in make chaos.
+func chaosRounds(t *testing.T) int {
+	t.Helper()
+	s := os.Getenv("ONCEGATE_CHAOS_ROUNDS")
+	if s == "" {
+		return 4
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // killedWrites sends writes from eight clients, kills the gateway in the middle, and gives each write with the answer that

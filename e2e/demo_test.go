@@ -17,7 +17,7 @@ func TestDemoTour(t *testing.T) {
 		ln.Close()
 	}
 	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("curl is not installed")
+		t.Fatal("curl is not installed: scripts/test-deps installs it")
 	}
 	c := exec.Command(binary, "demo", "-try", "-config", repo(t, "gateway.yaml"))
 	c.Dir = t.TempDir()

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"os"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -60,18 +58,11 @@ func roundOf(op string) (round int) {
 // keys, and looks after each restart at answers of all rounds: nothing runs twice, nobody gets another's answer, every answer
 // that was given is given again, a key never takes a second body, and after SIGTERM nothing is unknown.
 func TestChaosStopsDuringKeyedWrites(t *testing.T) {
-	rounds := 4
-	if s := os.Getenv("ONCEGATE_CHAOS_ROUNDS"); s != "" {
-		var err error
-		if rounds, err = strconv.Atoi(s); err != nil {
-			t.Fatal(err)
-		}
-	}
 	book := &ledger{runs: map[string]int{}}
 	up := serve(t, book.serve)
 	g := begin(t, fmt.Sprintf(keyed, up.url))
 	c := &chaos{gateway: g, book: book, past: &history{answers: map[string]answer{}}, bearer: map[string]string{"alice": g.token("-ttl", "12h"), "bob": g.token("-sub", "bob", "-ttl", "12h")}}
-	for round := range rounds {
+	for round := range chaosRounds(t) {
 		how := []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM}[round%2]
 		c.load(round, how)
 		g.start()

@@ -1,8 +1,8 @@
 // Package answer is the stored form of an upstream's answer: status, the header fields that may be told again, and the body.
 //
 // It promises that what it decodes is exactly what was encoded, and that no field of the deny list (credentials, cookies, hop
-// by hop, limits, trace ids) is ever stored or told again. It stores nothing itself, and it does not encrypt: whoever keeps
-// the bytes seals them.
+// by hop, limits, trace ids) is ever stored or told again. A Sealer encrypts the encoded form. It stores nothing itself; an
+// answer that can't be opened counts as not kept.
 package answer
 
 import (

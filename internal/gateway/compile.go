@@ -15,7 +15,7 @@ import (
 )
 
 // compiler turns one checked document into a snapshot. It never touches the running one: an error leaves no trace but
-// connections pools and breakers, which the next sweep takes away.
+// connection pools and breakers, which the next sweep takes away.
 type compiler struct {
 	doc    *config.Document
 	state  *State
