@@ -1,0 +1,6 @@
+//go:build mutant_fail_open
+
+package mutant
+
+// FailOpen is switched on.
+const FailOpen = true

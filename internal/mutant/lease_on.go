@@ -1,0 +1,6 @@
+//go:build mutant_lease_ttl
+
+package mutant
+
+// RecordDiesWithLease is switched on.
+const RecordDiesWithLease = true
