@@ -39,15 +39,16 @@ type AdminConfig struct {
 
 // StateConfig is where records of keyed writes live.
 type StateConfig struct {
-	Store         string       `yaml:"store" default:"embedded" enum:"embedded redis memory" doc:"embedded: durable, one node; redis: a fleet; memory: lost at exit."`
-	Path          string       `yaml:"path" default:"./data" nonempty:"true" doc:"Folder of the embedded store."`
-	EncryptionKey units.Secret `yaml:"encryption_key" doc:"Seals stored answers (AES-256-GCM); at least 32 bytes, random."`
-	Redis         RedisConfig  `yaml:"redis" later:"true" doc:"The Redis of a fleet."`
+	Store         string         `yaml:"store" default:"embedded" enum:"embedded redis memory" doc:"embedded: durable, one node; redis: a fleet; memory: lost at exit."`
+	Path          string         `yaml:"path" default:"./data" nonempty:"true" doc:"Folder of the embedded store; with redis, of results that Redis did not take yet."`
+	EncryptionKey units.Secret   `yaml:"encryption_key" doc:"Seals stored answers (AES-256-GCM); at least 32 bytes, random."`
+	PreviousKeys  []units.Secret `yaml:"previous_keys" doc:"Earlier encryption keys: answers that they sealed can still be told."`
+	Redis         RedisConfig    `yaml:"redis" doc:"The Redis of a fleet."`
 }
 
 // RedisConfig is how Redis is reached.
 type RedisConfig struct {
-	Addresses    []string     `yaml:"addresses" doc:"host:port of servers or sentinels."`
+	Addresses    []string     `yaml:"addresses" doc:"host:port of servers or sentinels; several of a cluster are tried in turn."`
 	Mode         string       `yaml:"mode" default:"single" enum:"single sentinel cluster" doc:"The kind of deployment."`
 	Master       string       `yaml:"master" doc:"Name of the primary, for sentinel."`
 	Username     string       `yaml:"username" doc:"User."`

@@ -23,22 +23,47 @@ func (c *AdminConfig) Validate(p units.Problems) {
 	}
 }
 
-// Validate refuses the store that is not built yet, and a key that is too short to protect anything.
+// Validate checks keys that are too short to protect anything, and what a store of a fleet needs.
 func (c *StateConfig) Validate(p units.Problems) {
 	if key := c.EncryptionKey.Reveal(); key != "" && len(key) < answer.MinKey {
 		p.Key("encryption_key").Add("has %d bytes, at least %d are needed", len(key), answer.MinKey)
 	}
-	if c.Store == "redis" {
-		p.Key("store").Add("redis is not available in this version")
+	seen := map[string]bool{c.EncryptionKey.Reveal(): true}
+	for i, key := range c.PreviousKeys {
+		at := p.Key("previous_keys").Index(i)
+		switch n := len(key.Reveal()); {
+		case n < answer.MinKey:
+			at.Add("has %d bytes, at least %d are needed", n, answer.MinKey)
+		case seen[key.Reveal()]:
+			at.Add("is there already")
+		}
+		seen[key.Reveal()] = true
+	}
+	if len(c.PreviousKeys) > 0 && c.EncryptionKey == "" {
+		p.Key("previous_keys").Add("need an encryption_key that came after them")
+	}
+	if c.Store == "redis" && len(c.Redis.Addresses) == 0 {
+		p.Key("store").Add("redis needs redis.addresses")
 	}
 }
 
-// Validate checks the addresses.
+// Validate checks the addresses, and that the kind of deployment has what it needs.
 func (c *RedisConfig) Validate(p units.Problems) {
 	for i, address := range c.Addresses {
 		if _, _, err := splitAddress(address); err != nil {
 			p.Key("addresses").Index(i).Add("%s", err)
 		}
+	}
+	switch {
+	case c.Mode == "sentinel" && c.Master == "" && len(c.Addresses) > 0:
+		p.Key("mode").Add("sentinel needs the name of the primary in master")
+	case c.Mode == "single" && len(c.Addresses) > 1:
+		p.Key("addresses").Add("single takes one address; several belong to sentinel or cluster")
+	case c.Mode == "cluster" && c.Database != 0:
+		p.Key("database").Add("a cluster has only database 0")
+	}
+	if strings.ContainsAny(c.Prefix, "{} \t\r\n") {
+		p.Key("prefix").Add("has braces or spaces: braces would decide where a cluster puts its keys")
 	}
 }
 

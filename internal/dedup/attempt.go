@@ -1,16 +1,16 @@
 package dedup
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"strconv"
+	"time"
 
-	"github.com/oncegate/oncegate/internal/answer"
 	"github.com/oncegate/oncegate/internal/dedup/record"
+	"github.com/oncegate/oncegate/internal/failpoint"
+	"github.com/oncegate/oncegate/internal/mutant"
 	"github.com/oncegate/oncegate/internal/pipeline"
-	"github.com/oncegate/oncegate/internal/wire"
 )
 
 const statusField = "Idempotency-Status"
@@ -22,7 +22,11 @@ type attempt struct {
 	key     record.Key
 	print   record.Fingerprint
 	token   record.Token
+	subject record.Subject
+	epoch   uint32
 	settled bool
+	flight  *flight // where duplicates in this process wait; nil: none can
+	renewal *renewal
 }
 
 func (a *attempt) serve(ctx context.Context) error {
@@ -30,22 +34,62 @@ func (a *attempt) serve(ctx context.Context) error {
 		return fmt.Errorf("%w: no room for the forwarded key", pipeline.Internal)
 	}
 	found, wait, err := a.begin(ctx)
-	switch {
-	case err != nil && a.cfg.OnStoreFailure == "allow" && a.x.Deferred != nil:
-		return a.stopped(0)
-	case err != nil && a.cfg.OnStoreFailure == "allow":
-		return a.unprotected(ctx, err)
+	if err == nil && found.Verdict == record.Busy && a.cfg.Wait > 0 {
+		found, wait, err = a.hold(ctx, found)
+	}
+	switch kind := pipeline.KindOf(err); {
+	case kind == pipeline.ClientGone || kind == pipeline.RateLimited:
+		return err
 	case err != nil:
-		if !errors.Is(err, ErrRefused) { // the claim may be there all the same
+		if !errors.Is(err, ErrRefused) && a.cfg.OnStoreFailure != "allow" { // the claim may be there all the same
 			a.records.abandon(a.key, a.token)
 		}
-		return a.storeFailed(err)
+		return a.noStore(ctx, err)
 	case found.Verdict == record.Acquired:
+		a.epoch = found.Epoch
 		return a.execute(ctx)
 	case found.Verdict == record.Miss:
 		return a.stopped(wait)
 	}
 	return a.duplicate(found)
+}
+
+// begin claims the record, or looks what is there when the request may not go on anyway. wait is the breaker's.
+func (a *attempt) begin(ctx context.Context) (found record.Found, wait time.Duration, err error) {
+	g, admitted := a.guard, a.x.Deferred == nil
+	if admitted {
+		wait, admitted = g.admits(a.x)
+	}
+	capped := admitted && !g.records.caps.newKey(a.subject, g.cfg.PerClient, time.Now())
+	failpoint.Hit(failpoint.BeforeBegin)
+	found, err = g.records.begin(ctx, a.key, record.Claim{
+		Fingerprint: a.print,
+		Token:       a.token,
+		Lease:       lease(a.x, time.Now()),
+		KeepKey:     g.cfg.Keep.Key.Std(),
+		Subject:     a.subject,
+		Route:       g.facts.Route,
+		Grant:       admitted && !capped,
+		Reclaim:     g.cfg.UpstreamDedup,
+	})
+	if admitted && !capped && (err != nil || found.Verdict != record.Acquired || found.Epoch > 1) {
+		g.records.caps.oldKey(a.subject, g.cfg.PerClient)
+	}
+	if capped && err == nil && found.Verdict == record.Miss {
+		return found, 0, a.capped()
+	}
+	return found, wait, err
+}
+
+// noStore is what becomes of a request when nobody can tell whether it was sent before.
+func (a *attempt) noStore(ctx context.Context, err error) error {
+	switch {
+	case a.cfg.OnStoreFailure != "allow" && !mutant.FailOpen:
+		return a.storeFailed(err)
+	case a.x.Deferred != nil:
+		return a.stopped(0)
+	}
+	return a.unprotected(ctx, err)
 }
 
 // forwardKey says which key the upstream sees. A derived one is the same in every attempt, and differs between clients who
@@ -60,6 +104,17 @@ func (a *attempt) forwardKey() bool {
 	return a.x.Outgoing.Set(keyField, []byte(derive(a.key, labelUp)))
 }
 
+// upstreamKey is the key that the upstream saw, as text; "" when it saw none.
+func (a *attempt) upstreamKey() string {
+	switch a.cfg.ForwardKey {
+	case "as_sent":
+		return string(a.clientKey())
+	case "none":
+		return ""
+	}
+	return derive(a.key, labelUp)
+}
+
 // unprotected sends the request although nobody can tell whether it was sent before: the document asks for it. A claim that
 // was made without our knowing stays, and ends as unknown.
 func (a *attempt) unprotected(ctx context.Context, err error) error {
@@ -72,7 +127,14 @@ func (a *attempt) unprotected(ctx context.Context, err error) error {
 
 // execute sends the request. Neither the client's leaving nor a panic leaves the record open.
 func (a *attempt) execute(ctx context.Context) error {
+	failpoint.Hit(failpoint.Claimed)
+	if a.epoch > 1 && !a.x.Outgoing.Set(AttemptField, strconv.AppendUint(nil, uint64(a.epoch), 10)) {
+		a.free(ctx)
+		return fmt.Errorf("%w: no room for the attempt's number", pipeline.Internal)
+	}
 	a.x.Keyed = true
+	a.flight = a.records.flights.depart(a.key, a.print, a.cfg.Wait > 0)
+	a.renewal = a.records.renew(a.key, a.token, lease(a.x, time.Now()))
 	ctx = context.WithoutCancel(ctx)
 	defer a.panicked(ctx)
 	err := a.next.Serve(ctx, a.x)
@@ -93,157 +155,4 @@ func (a *attempt) panicked(ctx context.Context) {
 		return
 	}
 	_ = a.unknown(ctx, 0, nil)
-}
-
-var notSent = pipeline.Problem{Executed: pipeline.ExecutedNo, SameKey: pipeline.Yes, NewKey: pipeline.Yes}
-
-// failed decides on an error by what the upstream may have done.
-func (a *attempt) failed(ctx context.Context, err error) error {
-	status := 502
-	if pipeline.KindOf(err) == pipeline.UpstreamTimeout {
-		status = 504
-	}
-	switch a.x.Effect {
-	case pipeline.EffectNone:
-		a.free(ctx)
-		p := &a.x.Problem
-		p.Executed, p.SameKey, p.NewKey = notSent.Executed, notSent.SameKey, notSent.NewKey
-		a.x.Response.Set("Cache-Control", noStore)
-		return err
-	case pipeline.EffectDone: // it answered, but the answer was lost on the way here, and its status with it
-		return a.cutOff(ctx, record.Result{}, status, err)
-	}
-	return a.unknown(ctx, status, err)
-}
-
-// answered decides on an answer by its status.
-func (a *attempt) answered(ctx context.Context) error {
-	resp := a.x.Response
-	status := resp.Status()
-	switch {
-	case a.x.Effect == pipeline.EffectNone: // a fixed answer, and nothing was sent
-		a.free(ctx)
-		return nil
-	case a.x.Effect == pipeline.EffectUnknown: // a fixed answer must not hide what is not known
-		resp.Reset()
-		return a.unknown(ctx, 502, nil)
-	case freesKey(status) || slices.Contains(a.cfg.ReleaseOn, status):
-		a.free(ctx)
-		resp.Set(statusField, []byte("executed"))
-		return nil
-	case status == 502 || status == 504: // the upstream passes on that somebody behind it did not know either
-		resp.Reset()
-		return a.unknown(ctx, status, nil)
-	}
-	return a.keep(ctx, status)
-}
-
-// freesKey are the answers that say: not now, not like this, nothing was done.
-func freesKey(status int) bool {
-	switch status {
-	case 401, 407, 408, 421, 425, 429:
-		return true
-	}
-	return false
-}
-
-// keep stores the answer before the client sees any of it. One that is too large, or not whole by the deadline, goes on to the
-// client and is not kept: the claim must not wait for it.
-func (a *attempt) keep(ctx context.Context, status int) error {
-	resp := a.x.Response
-	res := record.Result{State: record.Sealed, Status: status, Location: string(resp.Header("Location"))}
-	if status >= 200 && !isEventStream(resp.Header("Content-Type")) {
-		body, whole, err := resp.Buffer(int64(a.cfg.MaxAnswer))
-		if err != nil {
-			resp.Reset()
-			code := 502
-			if pipeline.KindOf(err) == pipeline.UpstreamTimeout {
-				code = 504
-			}
-			return a.cutOff(ctx, res, code, err)
-		}
-		if whole {
-			a.complete(&res, body)
-		}
-	}
-	word, said := ResultExecuted, "executed"
-	switch outcome, err := a.finish(ctx, res); {
-	case err != nil:
-		word, said = ResultNotPersisted, "not-persisted"
-	case outcome == record.Fenced:
-		word, said = ResultConflict, "conflict"
-	}
-	a.record(word)
-	resp.Set(statusField, []byte(said))
-	return nil
-}
-
-// complete makes the answer one that can be told again. An answer that can't be sealed is not kept: it never goes to the store
-// in the clear.
-func (a *attempt) complete(res *record.Result, body []byte) {
-	sealed, err := a.records.sealer.Seal(a.encode(res.Status, body), a.key[:], a.clientKey())
-	if err != nil {
-		a.records.log.Error("an answer could not be sealed and is not kept", "operation_ref", derive(a.key, labelRef), "error", err)
-		return
-	}
-	res.State, res.Answer = record.Completed, sealed
-}
-
-// clientKey is the idempotency key as the client chose it.
-func (a *attempt) clientKey() []byte {
-	key, _ := wire.ParseKey(single(a.x.Request, keyField))
-	return key
-}
-
-// isEventStream: such an answer has no end to wait for.
-func isEventStream(contentType []byte) bool {
-	const sse = "text/event-stream"
-	return len(contentType) >= len(sse) && bytes.EqualFold(contentType[:len(sse)], []byte(sse))
-}
-
-// encode copies what may be told again. The memory is its own: it may outlive the exchange in the backlog.
-func (a *attempt) encode(status int, body []byte) []byte {
-	var b answer.Builder
-	b.Begin(status)
-	a.x.Response.EachField(func(name, value []byte) {
-		if a.kept.Has(name) {
-			b.Field(name, value)
-		}
-	})
-	return b.End(body)
-}
-
-// cutOff settles an answer that came and broke: executed, and not to be told.
-func (a *attempt) cutOff(ctx context.Context, res record.Result, status int, err error) error {
-	res.State = record.Sealed
-	_, _ = a.finish(ctx, res) // a failure is logged and retried; the client is told the truth either way
-	told := a.told(ResultSealed, pipeline.ResultUnavailable, pipeline.Problem{
-		Executed: pipeline.ExecutedYes, SameKey: pipeline.Yes, NewKey: pipeline.No, OriginalStatus: res.Status, Location: res.Location, Status: status,
-	})
-	return fmt.Errorf("%w: %w", told, err)
-}
-
-// unknown settles what nobody knows. status is what the first caller gets; err may be nil.
-func (a *attempt) unknown(ctx context.Context, status int, err error) error {
-	_, _ = a.finish(ctx, record.Result{State: record.Unknown})
-	told := a.told(ResultUnknown, pipeline.OutcomeUnknown, pipeline.Problem{
-		Executed: pipeline.ExecutedUnknown, SameKey: pipeline.Yes, NewKey: pipeline.No, Status: status,
-	})
-	if err == nil {
-		return told
-	}
-	return fmt.Errorf("%w: %w", told, err)
-}
-
-func (a *attempt) finish(ctx context.Context, res record.Result) (record.Outcome, error) {
-	a.settled, a.x.Keyed = true, false // what of the answer is still to come may end with the client
-	res.Fingerprint, res.RequestID = a.print, string(a.x.ID)
-	res.KeepAnswer, res.KeepKey = a.cfg.Keep.Answer.Std(), a.cfg.Keep.Key.Std()
-	return a.records.finish(ctx, a.key, a.token, res)
-}
-
-func (a *attempt) free(ctx context.Context) {
-	a.settled, a.x.Keyed = true, false
-	a.record(ResultReleased)
-	a.records.release(ctx, a.key, a.token)
 }

@@ -9,12 +9,15 @@ import (
 	"time"
 
 	"github.com/oncegate/oncegate/internal/dedup/record"
+	"github.com/oncegate/oncegate/internal/dedup/spool"
 )
 
 // Bounds of the backlog. What does not fit is lost: its record counts as unknown when its lease ends, never as free.
 const (
 	backlogEntries = 1024
-	backlogBytes   = 1 << 20
+	spooledEntries = 4096
+	backlogBytes   = 1 << 20  // of answers that only memory holds
+	spooledBytes   = 64 << 20 // of answers that the spool holds, too
 	retryFirst     = 100 * time.Millisecond
 	retryMost      = 5 * time.Second
 )
@@ -25,16 +28,21 @@ type pending struct {
 	token   record.Token
 	result  record.Result
 	release bool
+	spooled bool // the spool has it, too
 }
 
-// backlog repeats steps, in turn, until the store takes them, with one goroutine. It lives in memory: a crash loses it.
+// backlog repeats steps, in turn, until the store takes them, with one goroutine. Results are in the spool, too, if there is
+// one: a crash loses nothing but releases, whose records end as unknown.
 type backlog struct {
 	store Store
+	spool Spool
+	ref   func(record.Key) string
 	log   *slog.Logger
 
 	mu     sync.Mutex
 	queue  []pending
-	bytes  int
+	bytes  int // in memory only
+	disk   int // in the spool, too
 	closed bool
 
 	wake  chan struct{} // holds one: there is something to do, or to end
@@ -43,31 +51,71 @@ type backlog struct {
 	ended chan struct{}
 }
 
-func newBacklog(store Store, log *slog.Logger) *backlog {
-	b := &backlog{store: store, log: log, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+func newBacklog(store Store, spool Spool, ref func(record.Key) string, log *slog.Logger) *backlog {
+	b := &backlog{store: store, spool: spool, ref: ref, log: log, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	b.ctx, b.stop = context.WithCancel(context.Background())
+	b.inherit()
 	go b.run()
 	return b
 }
 
-// add queues a step. An answer that does not fit is given up and its record sealed; false: the step itself does not fit.
+// inherit takes over what an earlier run left in the spool.
+func (b *backlog) inherit() {
+	if b.spool == nil {
+		return
+	}
+	err := b.spool.All(func(e spool.Entry) bool {
+		b.queue = append(b.queue, pending{key: e.Key, token: e.Token, result: e.Result, spooled: true})
+		b.disk += len(e.Result.Answer)
+		return len(b.queue) < spooledEntries
+	})
+	if err != nil {
+		b.log.Error("results of an earlier run can't be read from the spool", "error", err)
+	}
+	if n := len(b.queue); n > 0 {
+		b.log.Warn("results of an earlier run wait to be stored", "results", n)
+	}
+}
+
+// add queues a step; a result goes to the spool first. An answer that fits neither there nor into memory is given up and its
+// record sealed; false: the step itself does not fit.
 func (b *backlog) add(p pending) bool {
+	if !p.release && b.spool != nil {
+		err := b.spool.Put(spool.Entry{Key: p.key, Token: p.token, Result: p.result, At: time.Now()})
+		if p.spooled = err == nil; err != nil {
+			b.log.Error("a result could not be spooled: it lives in memory only", "operation_ref", b.ref(p.key), "error", err)
+		}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	room := backlogEntries
 	if p.release { // results matter more: what is not released ends as unknown
 		room /= 2
+	} else if p.spooled {
+		room = spooledEntries
 	}
 	if b.closed || len(b.queue) >= room {
-		return false
+		return p.spooled // the next start finds it
 	}
-	if b.bytes+len(p.result.Answer) > backlogBytes {
+	if n := len(p.result.Answer); p.spooled && b.disk+n <= spooledBytes {
+		b.disk += n
+	} else if p.spooled {
+		return true
+	} else if b.bytes+n > backlogBytes {
 		p.result.State, p.result.Answer = record.Sealed, nil
+	} else {
+		b.bytes += n
 	}
-	b.bytes += len(p.result.Answer)
 	b.queue = append(b.queue, p)
 	b.poke()
 	return true
+}
+
+// holds tells whether a result of that record waits that says more than "unknown".
+func (b *backlog) holds(key record.Key) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.ContainsFunc(b.queue, func(p pending) bool { return p.key == key && !p.release && p.result.State != record.Unknown })
 }
 
 func (b *backlog) len() int {
@@ -89,10 +137,22 @@ func (b *backlog) close(ctx context.Context) error {
 		<-b.ended
 	}
 	b.stop()
-	if n := b.len(); n > 0 {
+	if n := b.lost(); n > 0 {
 		return fmt.Errorf("dedup: %d results were not stored", n)
 	}
 	return nil
+}
+
+// lost is how many results end with the process.
+func (b *backlog) lost() (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.queue {
+		if !p.spooled && !p.release {
+			n++
+		}
+	}
+	return n
 }
 
 func (b *backlog) poke() {
@@ -148,7 +208,11 @@ func (b *backlog) pop(again bool) {
 		b.queue = append(b.queue, p)
 		return
 	}
-	b.bytes -= len(p.result.Answer)
+	if n := len(p.result.Answer); p.spooled {
+		b.disk -= n
+	} else {
+		b.bytes -= n
+	}
 }
 
 // try takes a step once more; repeating one that had happened after all is harmless.
@@ -163,7 +227,12 @@ func (b *backlog) try(p pending) bool {
 	if err != nil {
 		return false
 	}
-	b.log.Info("the result of a keyed write was stored late", "operation_ref", derive(p.key, labelRef), "outcome", outcome.String())
+	if p.spooled {
+		if err := b.spool.Delete(spool.Entry{Key: p.key, Token: p.token}); err != nil {
+			b.log.Error("a stored result stays in the spool: it will be stored again, which changes nothing", "error", err)
+		}
+	}
+	b.log.Info("the result of a keyed write was stored late", "operation_ref", b.ref(p.key), "outcome", outcome.String())
 	return true
 }
 

@@ -10,12 +10,13 @@ type Config struct {
 	Client             string         `yaml:"client" default:"subject" doc:"Whose key it is: subject, or header:X-... on a route with auth: none."`
 	Keep               Keep           `yaml:"keep" doc:"How long answers and keys are kept."`
 	MaxAnswer          units.Size     `yaml:"max_answer" default:"256KiB" min:"1KiB" max:"1MiB" doc:"A larger answer is passed on and remembered as finished, not kept."`
-	Wait               units.Duration `yaml:"wait" default:"0s" later:"true" doc:"How long a duplicate of a running request waits before 409."`
+	Wait               units.Duration `yaml:"wait" default:"0s" max:"60s" doc:"How long a duplicate of a running request waits before 409."`
 	FingerprintHeaders []string       `yaml:"fingerprint_headers" default:"[Content-Type]" doc:"Headers that must be the same in a repetition."`
 	KeepHeaders        []string       `yaml:"keep_headers" doc:"Response headers to keep besides the usual ones."`
 	ReleaseOn          []int          `yaml:"release_on" doc:"Further statuses that free the key."`
-	UpstreamDedup      bool           `yaml:"upstream_dedup" default:"false" later:"true" doc:"The upstream honours the key: an unknown outcome is sent again."`
-	StatusCheck        *StatusCheck   `yaml:"status_check" later:"true" doc:"Asks the upstream about unknown outcomes."`
+	UpstreamDedup      bool           `yaml:"upstream_dedup" default:"false" doc:"The upstream honours the key: an unknown outcome is sent again."`
+	StatusCheck        *StatusCheck   `yaml:"status_check" doc:"Asks the upstream about unknown outcomes."`
+	PerClient          *PerClient     `yaml:"per_client" doc:"Bounds what one client may put into the store."`
 	ForwardKey         string         `yaml:"forward_key" default:"derived" enum:"derived as_sent none" doc:"The key that the upstream sees."`
 	OnStoreFailure     string         `yaml:"on_store_failure" default:"deny" enum:"deny allow" doc:"deny answers 503; allow passes the write unprotected, and says so."`
 }
@@ -28,8 +29,8 @@ type Keep struct {
 
 // StatusCheck is the reconciliation of unknown outcomes.
 type StatusCheck struct {
-	URL         string         `yaml:"url" required:"true" doc:"Asked with {key} replaced."`
-	Executed    []int          `yaml:"executed" doc:"Statuses that mean executed."`
-	NotExecuted []int          `yaml:"not_executed" doc:"Statuses that mean not executed."`
+	URL         string         `yaml:"url" required:"true" doc:"Asked with {key} replaced by the key that the upstream saw; the host may be an upstream's name."`
+	Executed    []int          `yaml:"executed" default:"[200]" doc:"Statuses that mean executed."`
+	NotExecuted []int          `yaml:"not_executed" default:"[404]" doc:"Statuses that mean not executed."`
 	Settle      units.Duration `yaml:"settle" default:"2m" doc:"The upstream's longest processing time."`
 }

@@ -218,7 +218,7 @@ func (s poisoned) Finish(ctx context.Context, key record.Key, token record.Token
 func TestOneBrokenRecordDoesNotHoldUpTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		records := dedup.NewRecords(poisoned{r.store, new(record.Key)}, [32]byte{1}, nil)
+		records := dedup.NewRecords(poisoned{r.store, new(record.Key)}, dedup.Deps{Secrets: dedup.FixedSecret([32]byte{1})})
 		_ = r.records.Close(context.Background())
 		r.records = records
 		r.handler = r.route("orders")

@@ -106,7 +106,7 @@ func newRig(t *testing.T, change ...func(*dedup.Config)) *rig {
 	r := &rig{t: t, admitted: true, counted: map[string]int{}, upstream: answers(201, `{"id":1}`, "Content-Type", "application/json")}
 	r.now.Store(time.Unix(1_700_000_000, 0).UnixNano())
 	r.store = &flaky{Store: memory.New(memory.Options{Now: r.clock})}
-	r.records = dedup.NewRecords(r.store, [32]byte{1}, nil)
+	r.records = dedup.NewRecords(r.store, dedup.Deps{Secrets: dedup.FixedSecret([32]byte{1})})
 	t.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()

@@ -3,12 +3,14 @@ package dedup
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
 	"hash"
 	"sync"
 
 	"github.com/oncegate/oncegate/internal/dedup/record"
+	"github.com/oncegate/oncegate/internal/mutant"
 	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/wire"
 )
@@ -18,6 +20,8 @@ import (
 const (
 	hashOfKey     = 1
 	hashOfRequest = 2
+	hashOfSubject = 3
+	hashOfRef     = 4
 	recipe        = 1
 )
 
@@ -63,11 +67,64 @@ func (d *digest) part(b []byte) {
 // identity still belongs to it: nobody reads another's answers by naming him.
 func (h *hasher) recordKey(identity string, named []byte, scope string, key []byte) record.Key {
 	d := h.begin(hashOfKey)
+	if mutant.UnscopedKey {
+		identity = ""
+	}
 	d.part([]byte(identity))
 	d.part(named)
 	d.part([]byte(scope))
 	d.part(key)
 	return h.end(d)
+}
+
+// subject names whom a record belongs to: the authenticated identity, or without one the client that a header names.
+func (h *hasher) subject(identity string, named []byte) record.Subject {
+	d := h.begin(hashOfSubject)
+	d.part([]byte(identity))
+	if identity == "" {
+		d.part(named)
+	}
+	sum := h.end(d)
+	return record.Subject(sum[:16])
+}
+
+// ref is the public name of a record, 43 characters of base64url. It is its key under a permutation that only the secret
+// opens (four rounds of a Feistel network, Luby and Rackoff 1988), so that it tells nothing and still leads back.
+func (h *hasher) ref(key record.Key) string {
+	for round := range byte(4) {
+		h.round(&key, round)
+		swap(&key)
+	}
+	return base64.RawURLEncoding.EncodeToString(key[:])
+}
+
+// unref gives the key that a public name leads to; anything of the right length leads somewhere.
+func (h *hasher) unref(ref string) (key record.Key, ok bool) {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(ref)
+	if err != nil || len(b) != len(key) {
+		return key, false
+	}
+	copy(key[:], b)
+	for round := byte(4); round > 0; round-- {
+		swap(&key)
+		h.round(&key, round-1)
+	}
+	return key, true
+}
+
+// round changes the left half by the right one.
+func (h *hasher) round(key *record.Key, n byte) {
+	d := h.begin(hashOfRef)
+	d.byte(n)
+	d.part(key[16:])
+	sum := h.end(d)
+	subtle.XORBytes(key[:16], key[:16], sum[:16])
+}
+
+func swap(key *record.Key) {
+	left := [16]byte(key[:16])
+	copy(key[:16], key[16:])
+	copy(key[16:], left[:])
 }
 
 // fingerprint hashes what must be the same in a repetition: method, path, query, the chosen fields and the whole body.

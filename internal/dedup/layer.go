@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/oncegate/oncegate/internal/answer"
-	"github.com/oncegate/oncegate/internal/dedup/record"
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
 
@@ -122,13 +121,14 @@ func (g *guard) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	if err != nil {
 		return err // too large, or broken off: nothing was claimed
 	}
-	a := attempt{
-		guard: g,
-		x:     x,
-		key:   g.records.hashes.recordKey(x.Client.Identity, named, g.scope, key),
-		print: g.records.hashes.fingerprint(x.Request, g.cfg.FingerprintHeaders, body),
-		token: newToken(),
+	a := attempt{guard: g, x: x, token: newToken()}
+	hashes, err := g.records.hasher(ctx)
+	if err != nil {
+		return a.noStore(ctx, err)
 	}
+	a.key = hashes.recordKey(x.Client.Identity, named, g.scope, key)
+	a.print = hashes.fingerprint(x.Request, g.cfg.FingerprintHeaders, body)
+	a.subject = hashes.subject(x.Client.Identity, named)
 	return a.serve(ctx)
 }
 
@@ -190,20 +190,4 @@ func lease(x *pipeline.Exchange, now time.Time) time.Duration {
 		rest = defaultTime
 	}
 	return max(rest, 0) + leaseMargin
-}
-
-// begin claims the record, or looks what is there when the request may not go on anyway. wait is the breaker's.
-func (a *attempt) begin(ctx context.Context) (found record.Found, wait time.Duration, err error) {
-	g, admitted := a.guard, a.x.Deferred == nil
-	if admitted {
-		wait, admitted = g.admits(a.x)
-	}
-	found, err = g.records.begin(ctx, a.key, record.Claim{
-		Fingerprint: a.print,
-		Token:       a.token,
-		Lease:       lease(a.x, time.Now()),
-		KeepKey:     g.cfg.Keep.Key.Std(),
-		Grant:       admitted,
-	})
-	return found, wait, err
 }

@@ -234,7 +234,7 @@ func TestClientHeader(t *testing.T) {
 }
 
 func TestNewRefusesWhatHasNoOwner(t *testing.T) {
-	records := dedup.NewRecords(nil, [32]byte{}, nil)
+	records := dedup.NewRecords(nil, dedup.Deps{Secrets: dedup.FixedSecret([32]byte{})})
 	defer records.Close(context.Background())
 	for _, client := range []string{"subject", "header:", "token"} {
 		cfg := config()
@@ -373,7 +373,7 @@ func (quiet) Method() []byte { return get }
 func (quiet) Header(string) []byte { return nil }
 
 func TestUnprotectedCostsNothing(t *testing.T) {
-	records := dedup.NewRecords(nil, [32]byte{}, nil)
+	records := dedup.NewRecords(nil, dedup.Deps{Secrets: dedup.FixedSecret([32]byte{})})
 	defer records.Close(context.Background())
 	layer, err := dedup.New(config(), dedup.Facts{Route: "r", Upstream: "u"}, records, nil, nil)
 	if err != nil {

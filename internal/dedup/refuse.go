@@ -19,11 +19,8 @@ import (
 //
 // So an unknown outcome is safe to repeat with its key (a duplicate is only told what is known by then), and never with another.
 
-// Labels of derived names.
-const (
-	labelUp  = "up"  // the key that the upstream sees
-	labelRef = "ref" // operation_ref
-)
+// labelUp derives the key that the upstream sees.
+const labelUp = "up"
 
 // replayPolicy is the member policy of a refusal because an answer was told too often.
 const replayPolicy = "replays"
@@ -86,7 +83,9 @@ func (a *attempt) duplicate(f record.Found) error {
 	case record.NotKept:
 		return a.notKept(f)
 	}
-	return a.told(ResultUnknown, pipeline.OutcomeUnknown, pipeline.Problem{Executed: pipeline.ExecutedUnknown, SameKey: pipeline.Yes, NewKey: pipeline.No})
+	return a.told(ResultUnknown, pipeline.OutcomeUnknown, pipeline.Problem{
+		Executed: pipeline.ExecutedUnknown, SameKey: pipeline.Yes, NewKey: pipeline.No, RetryAfter: a.settles(f.Token),
+	})
 }
 
 func (a *attempt) notKept(f record.Found) error {
@@ -98,7 +97,7 @@ func (a *attempt) notKept(f record.Found) error {
 // told counts and refuses; the problem names the record.
 func (a *attempt) told(word string, kind pipeline.Refusal, p pipeline.Problem) error {
 	a.record(word)
-	p.OperationRef = derive(a.key, labelRef)
+	p.OperationRef = a.records.ref(a.key)
 	return refuse(a.x, kind, p)
 }
 
@@ -107,13 +106,13 @@ func (a *attempt) replay(f record.Found) error {
 	if err := a.bounded(); err != nil {
 		return err
 	}
-	plain, err := a.records.sealer.Open(f.Answer, a.key[:], a.clientKey())
+	plain, err := a.records.sealer.Load().Open(f.Answer, a.key[:], a.clientKey())
 	var stored answer.Answer
 	if err == nil {
 		stored, err = answer.Decode(plain)
 	}
 	if err != nil {
-		a.records.log.Error("a stored answer can't be read", "operation_ref", derive(a.key, labelRef), "error", err)
+		a.records.log.Error("a stored answer can't be read", "operation_ref", a.records.ref(a.key), "error", err)
 		return a.notKept(f)
 	}
 	a.record(ResultReplayed)

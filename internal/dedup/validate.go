@@ -1,6 +1,7 @@
 package dedup
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 
@@ -32,6 +33,12 @@ func (c *Config) Validate(p units.Problems) {
 	if c.Keep.Key < c.Keep.Answer {
 		p.Key("keep").Add("a key must be kept at least as long as its answer: key is %s, answer is %s", c.Keep.Key, c.Keep.Answer)
 	}
+	if c.ForwardKey == "none" && c.UpstreamDedup {
+		p.Key("upstream_dedup").Add("needs the upstream to see the key: forward_key is none")
+	}
+	if c.ForwardKey == "none" && c.StatusCheck != nil {
+		p.Key("status_check").Add("needs the upstream to see the key: forward_key is none")
+	}
 	for i, status := range c.ReleaseOn {
 		if status < 400 || status > 599 {
 			p.Key("release_on").Index(i).Add("%d is not a status from 400 to 599: only a failure can free a key", status)
@@ -54,6 +61,35 @@ func (c *Config) Validate(p units.Problems) {
 		}
 	}
 }
+
+// Validate adds what the tags can't say.
+func (s *StatusCheck) Validate(p units.Problems) {
+	at := p.Key("url")
+	u, err := url.Parse(strings.ReplaceAll(s.URL, keyPlace, "key"))
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil:
+		at.Add("%q is not an http or https URL", s.URL)
+	case !strings.Contains(s.URL, keyPlace):
+		at.Add("has no {key}: every write would be asked about in the same words")
+	case strings.Contains(strings.SplitN(strings.SplitN(s.URL, "://", 2)[1], "/", 2)[0], keyPlace):
+		at.Add("has {key} in the host")
+	}
+	for name, list := range map[string][]int{"executed": s.Executed, "not_executed": s.NotExecuted} {
+		for i, status := range list {
+			switch where := p.Key(name).Index(i); {
+			case status < 200 || status > 599:
+				where.Add("%d is not a status from 200 to 599", status)
+			case name == "not_executed" && slices.Contains(s.Executed, status):
+				where.Add("%d means executed, too", status)
+			case name == "not_executed" && status >= 500:
+				where.Add("%d says that the upstream failed, not that nothing was executed", status)
+			}
+		}
+	}
+}
+
+// keyPlace is replaced in the URL of a status check.
+const keyPlace = "{key}"
 
 // isToken is RFC 9110's token.
 func isToken(s string) bool {

@@ -24,7 +24,7 @@ type compiler struct {
 }
 
 func compile(doc *config.Document, state *State, old *Snapshot) (*Snapshot, error) {
-	c := &compiler{doc: doc, state: state, snap: &Snapshot{Document: doc, Upstreams: map[string]*upstream.Upstream{}}}
+	c := &compiler{doc: doc, state: state, snap: &Snapshot{Document: doc, Upstreams: map[string]*upstream.Upstream{}, checks: map[string]dedup.Check{}, executions: map[string]pipeline.Handler{}}}
 	var previous *auth.Authority
 	if old != nil {
 		previous = old.Authority
@@ -48,6 +48,10 @@ func (c *compiler) build() error {
 			return fmt.Errorf("upstreams.%s: %w", name, err)
 		}
 		c.snap.Upstreams[name] = u
+	}
+	var err error
+	if c.snap.sealer, err = sealer(c.doc.State); err != nil {
+		return err
 	}
 	c.limits = make(map[string]*ratelimit.Limit, len(c.doc.RateLimits))
 	for name, cfg := range c.doc.RateLimits {
@@ -86,17 +90,47 @@ func (c *compiler) plan(r *config.RouteConfig) (pipeline.Handler, error) {
 		return nil, err
 	}
 	if len(r.RateLimits) > 0 {
-		named := make([]*ratelimit.Limit, len(r.RateLimits))
-		for i, name := range r.RateLimits {
-			named[i] = c.limits[name]
-		}
-		p.limit = ratelimit.New(named, r.Dedup != nil, c.state.limits, c.state.Metrics)
+		p.limit = ratelimit.New(c.named(r), r.Dedup != nil, c.state.limits, c.state.Metrics)
 	}
 	admits := c.breaker(r.To, &p)
 	if p.dedup, err = c.dedup(r, admits); err != nil {
 		return nil, err
 	}
+	if err := c.executions(r, p); err != nil {
+		return nil, err
+	}
 	return stack(p), nil
+}
+
+// executions makes the way on which clients of a route with dedup ask for their keyed writes: through the same identity and the
+// same limits, which refuse at once here.
+func (c *compiler) executions(r *config.RouteConfig, p parts) error {
+	if r.Dedup == nil {
+		return nil
+	}
+	if err := c.check(r); err != nil {
+		return err
+	}
+	records, err := c.state.store(c.doc.State)
+	if err != nil {
+		return err
+	}
+	p.dedup, p.breaker, p.admit = nil, nil, nil
+	if len(r.RateLimits) > 0 {
+		p.limit = ratelimit.New(c.named(r), false, c.state.limits, c.state.Metrics)
+	}
+	p.end = dedup.Executions(*r.Dedup, records)
+	c.snap.executions[r.ID] = stack(p)
+	c.snap.records = records
+	return nil
+}
+
+func (c *compiler) named(r *config.RouteConfig) []*ratelimit.Limit {
+	named := make([]*ratelimit.Limit, len(r.RateLimits))
+	for i, name := range r.RateLimits {
+		named[i] = c.limits[name]
+	}
+	return named
 }
 
 func forward(r *config.RouteConfig) auth.ForwardConfig {

@@ -31,6 +31,7 @@ func New(doc *config.Document, state *State) (*Gateway, error) {
 	}
 	g := &Gateway{state: state}
 	g.current.Store(snap)
+	snap.settle()
 	return g, nil
 }
 
@@ -64,6 +65,8 @@ func (g *Gateway) Apply(doc *config.Document) error {
 		return err
 	}
 	g.current.Store(next)
+	next.settle()
+	old.close()
 	old.Authority.Retire(next.Authority)
 	g.state.Sweep(next)
 	return nil
@@ -71,6 +74,9 @@ func (g *Gateway) Apply(doc *config.Document) error {
 
 // Close ends background work. No exchange may be running.
 func (g *Gateway) Close() error {
-	g.current.Load().Authority.Close()
-	return g.state.Close()
+	live := g.current.Load()
+	live.Authority.Close()
+	err := g.state.Close()
+	live.close()
+	return err
 }

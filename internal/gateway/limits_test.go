@@ -62,6 +62,9 @@ func TestApplyLetsGo(t *testing.T) {
 upstreams: { old: { targets: ["@UP@"], breaker: {} } }
 routes: [ { id: a, match: { path: /a }, auth: { issuers: [far] }, to: old } ]
 `))
+	for end := time.Now().Add(5 * time.Second); !refreshing() && time.Now().Before(end); { // a goroutine has no name before it runs
+		runtime.Gosched()
+	}
 	if !refreshing() || g.state.breakers["old"] == nil {
 		t.Fatal("the first document has no refresh or no breaker to let go")
 	}

@@ -1,10 +1,15 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
 
+	"github.com/oncegate/oncegate/internal/answer"
 	"github.com/oncegate/oncegate/internal/auth"
 	"github.com/oncegate/oncegate/internal/config"
+	"github.com/oncegate/oncegate/internal/dedup"
 	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/routes"
 	"github.com/oncegate/oncegate/internal/upstream"
@@ -28,11 +33,20 @@ type Snapshot struct {
 	table    *routes.Table[*Plan]
 	guarded  *wire.Names // fields that some route sets: no client can send them, on any route
 	unrouted pipeline.Handler
+
+	records    *dedup.Records              // nil: no route has dedup
+	executions map[string]pipeline.Handler // by route: answers its clients' questions about keyed writes
+	checks     map[string]dedup.Check      // by route
+	sealer     *answer.Sealer
+	closers    []func() // what ends with the snapshot
 }
 
 // Serve finds the plan and runs it.
 func (s *Snapshot) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	x.Request.Strip(s.guarded)
+	if s.records != nil && bytes.HasPrefix(x.Request.Path(), executionsPath) {
+		return s.execution(ctx, x)
+	}
 	plan, result, allow := s.table.Find(x.Request, &x.Params)
 	if result == routes.Matched {
 		x.Route = plan.ID
@@ -50,6 +64,32 @@ func (s *Snapshot) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	return s.unrouted.Serve(ctx, x)
 }
 
+// executionsPath is the gateway's own; no route takes it while a route has dedup.
+var executionsPath = []byte("/-/executions/")
+
+// execution answers GET /-/executions/{operation_ref} by the route that the write came in on.
+func (s *Snapshot) execution(ctx context.Context, x *pipeline.Exchange) error {
+	x.Route = ""
+	if method := string(x.Request.Method()); method != "GET" && method != "HEAD" {
+		x.Response.Set("Allow", []byte("GET, HEAD"))
+		x.Deferred = pipeline.MethodNotAllowed
+		return s.unrouted.Serve(ctx, x)
+	}
+	e, err := s.records.Execution(ctx, string(x.Request.Path()[len(executionsPath):]))
+	handler := s.executions[e.Route]
+	switch {
+	case errors.Is(err, dedup.ErrNoExecution) || err == nil && handler == nil:
+		x.Deferred = pipeline.NotFound
+		return s.unrouted.Serve(ctx, x)
+	case err != nil:
+		x.Problem.RetryAfter = 1
+		x.Deferred = fmt.Errorf("%w: %w", pipeline.StoreUnavailable, err)
+		return s.unrouted.Serve(ctx, x)
+	}
+	x.Route = e.Route
+	return handler.Serve(ctx, x)
+}
+
 // unroutedEnd answers what no route takes: the refusal that the look-up left, or 204 for OPTIONS.
 func unroutedEnd(_ context.Context, x *pipeline.Exchange) error {
 	if x.Deferred != nil {
@@ -57,4 +97,19 @@ func unroutedEnd(_ context.Context, x *pipeline.Exchange) error {
 	}
 	x.Response.SetStatus(204)
 	return nil
+}
+
+// settle puts into effect what the records of keyed writes take from the document.
+func (s *Snapshot) settle() {
+	if s.records == nil {
+		return
+	}
+	s.records.Checks(s.checks)
+	s.records.Seal(s.sealer)
+}
+
+func (s *Snapshot) close() {
+	for _, f := range s.closers {
+		f()
+	}
 }

@@ -1,20 +1,10 @@
 package gateway
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"path/filepath"
 	"sync"
-	"time"
 
-	"github.com/oncegate/oncegate/internal/answer"
 	"github.com/oncegate/oncegate/internal/breaker"
-	"github.com/oncegate/oncegate/internal/config"
-	"github.com/oncegate/oncegate/internal/dedup"
-	"github.com/oncegate/oncegate/internal/dedup/embedded"
-	"github.com/oncegate/oncegate/internal/dedup/memory"
 	"github.com/oncegate/oncegate/internal/observe"
 	"github.com/oncegate/oncegate/internal/ratelimit"
 	"github.com/oncegate/oncegate/internal/upstream"
@@ -32,9 +22,7 @@ type State struct {
 
 	mu       sync.Mutex
 	breakers map[string]*breaker.Breaker
-	records  *dedup.Records
-	// closeStore ends the store below the records; nil for memory.
-	closeStore func() error
+	records  *records // nil until a route needs them
 }
 
 // NewState makes empty state. The store of records opens when the first route needs it.
@@ -78,34 +66,6 @@ func (s *State) Breaker(upstream string) *breaker.Breaker {
 	return b
 }
 
-// store opens the records of keyed writes at the first call; later calls give the same.
-func (s *State) store(cfg config.StateConfig) (*dedup.Records, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.records != nil {
-		return s.records, nil
-	}
-	var sealer *answer.Sealer
-	if key := cfg.EncryptionKey.Reveal(); key != "" {
-		var err error
-		if sealer, err = answer.NewSealer([]byte(key)); err != nil {
-			return nil, fmt.Errorf("state.encryption_key: %w", err)
-		}
-	}
-	if cfg.Store == "memory" {
-		s.Logger.Warn("state.store is memory: records of keyed writes are lost at exit, use it for development only")
-		store := memory.New(memory.Options{})
-		s.records = dedup.NewRecords(store, store.Secret(), s.Logger).Sealed(sealer)
-		return s.records, nil
-	}
-	store, err := embedded.Open(filepath.Join(cfg.Path, "dedup"), embedded.Options{Log: s.Logger})
-	if err != nil {
-		return nil, fmt.Errorf("opening state.path %s: %w", cfg.Path, err)
-	}
-	s.records, s.closeStore = dedup.NewRecords(store, store.Secret(), s.Logger).Sealed(sealer), store.Close
-	return s.records, nil
-}
-
 // Sweep closes what the live snapshot does not name.
 func (s *State) Sweep(live *Snapshot) {
 	ups := make([]*upstream.Upstream, 0, len(live.Upstreams))
@@ -122,9 +82,6 @@ func (s *State) Sweep(live *Snapshot) {
 	}
 }
 
-// backlogTime is how long a stop waits for results that the store did not take yet.
-const backlogTime = 5 * time.Second
-
 // Close ends everything; no exchange may be running.
 func (s *State) Close() error {
 	s.pools.Close()
@@ -133,11 +90,5 @@ func (s *State) Close() error {
 	if s.records == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), backlogTime)
-	defer cancel()
-	err := s.records.Close(ctx)
-	if s.closeStore != nil {
-		err = errors.Join(err, s.closeStore())
-	}
-	return err
+	return s.records.close()
 }

@@ -23,6 +23,7 @@ type Metrics struct {
 	routes    cached[string, *routeCounts]
 	decisions cached[[2]string, prometheus.Counter]
 	dedup     cached[[2]string, prometheus.Counter]
+	records   recordMetrics
 
 	credentials, keyFetches, discarded cached[[2]string, prometheus.Counter]
 
@@ -42,6 +43,7 @@ func NewMetrics(build BuildInfo) *Metrics {
 	m.dedup.make = m.counters("gateway_dedup_total", "Keyed writes by what became of them.", "route", "result")
 	m.addUpstreams()
 	m.addRecorders()
+	m.addRecords()
 	m.reloads = add(m, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_config_reloads_total", Help: "Attempts to reload the configuration."}, []string{"result"}))
 	m.reloads.WithLabelValues("success")
 	m.reloads.WithLabelValues("failure")

@@ -114,3 +114,12 @@ func (id *tlsIdentity) config(host string) *tls.Config {
 		ClientSessionCache: tls.NewLRUClientSessionCache(64),
 	}
 }
+
+// ClientTLS is what other clients of the upstream need to trust it as its calls do; the server's name may be left open.
+func ClientTLS(cfg TLSConfig) (*tls.Config, error) {
+	id, err := readTLS(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	return id.config(""), nil
+}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/oncegate/oncegate/internal/mutant"
 	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/upstream/h1"
 )
@@ -160,6 +161,9 @@ func (t *target) try(ctx context.Context, x *pipeline.Exchange, body *h1.Payload
 // repeatable: a safe request whose connection was given up by the upstream while it was idle, so that nothing came back, may
 // be sent again without a word. Nothing else may, and nothing that is keyed.
 func repeatable(x *pipeline.Exchange, body *h1.Payload, out *h1.Outcome) bool {
+	if mutant.TransportRetries {
+		return out.Lost && !out.Heard
+	}
 	if !out.Reused || !out.Lost || out.Heard || x.Keyed || !body.Empty() {
 		return false
 	}

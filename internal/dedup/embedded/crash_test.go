@@ -257,7 +257,7 @@ func TestImpossibleFolderIsNamed(t *testing.T) {
 }
 
 func TestOtherFormatAndDamagedSecretAreRefused(t *testing.T) {
-	for name, value := range map[string]string{"format": "2", "secret": "short"} {
+	for name, value := range map[string]string{"format": "3", "secret": "short"} {
 		path := t.TempDir()
 		s := open(t, path, Options{})
 		if err := s.db.Set([]byte("m"+name), []byte(value), nil); err != nil {

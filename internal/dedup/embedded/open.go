@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,6 +16,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/oncegate/oncegate/internal/dedup/record"
+	"github.com/oncegate/oncegate/internal/failpoint"
 )
 
 // Options of a store. Zero values give the defaults.
@@ -139,52 +139,23 @@ func (s *Store) pebbleOptions(lock *pebble.Lock, b *ballast) *pebble.Options {
 		MemTableSize: 32 << 20,
 		CacheSize:    32 << 20,
 	}
+	if failpoint.Enabled {
+		o.EventListener = endings()
+	}
 	for i := range o.Levels { // most claims ask for a key that is not there
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	return o
 }
 
-const format = "1"
-
-// takeOver checks the folder's format, reads or makes its secret, and settles what an earlier run left.
-func (s *Store) takeOver() error {
-	got, err := s.meta("format", func() []byte { return []byte(format) })
-	if err != nil {
-		return err
+// endings has the process end inside a flush, when the table is there and nothing points at it, and behind a compaction.
+func endings() *pebble.EventListener {
+	return &pebble.EventListener{
+		TableCreated: func(i pebble.TableCreateInfo) {
+			if i.Reason == "flushing" {
+				failpoint.Hit(failpoint.MemtableFlush)
+			}
+		},
+		CompactionEnd: func(pebble.CompactionInfo) { failpoint.Hit(failpoint.CompactionDone) },
 	}
-	if string(got) != format {
-		return fmt.Errorf("format %q is not known to this version, which writes %q", got, format)
-	}
-	secret, err := s.meta("secret", func() []byte {
-		var b [32]byte
-		rand.Read(b[:])
-		return b[:]
-	})
-	if err != nil {
-		return err
-	}
-	if copy(s.secret[:], secret) != len(s.secret) || len(secret) != len(s.secret) {
-		return errors.New("its secret is damaged")
-	}
-	n, err := s.orphan()
-	if n > 0 {
-		s.opts.Log.Warn("keyed writes of an earlier run have an unknown outcome", "records", n)
-	}
-	return err
-}
-
-// meta reads a value of the folder itself, or makes it.
-func (s *Store) meta(name string, fresh func() []byte) ([]byte, error) {
-	key := append([]byte{metaPrefix}, name...)
-	value, closer, err := s.db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		made := fresh()
-		return made, s.db.Set(key, made, pebble.Sync)
-	}
-	if err != nil {
-		return nil, err
-	}
-	own := append([]byte(nil), value...)
-	return own, closer.Close()
 }

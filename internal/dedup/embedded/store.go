@@ -10,6 +10,7 @@ package embedded
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -29,7 +30,8 @@ type Store struct {
 	secret [32]byte
 	// One process owns the folder, so a lock here makes read, decide and write one step. It is held until the write is on
 	// disk: nobody acts on a claim that a crash could still undo. A channel and not a mutex, so that waiting has a bound.
-	stripes [256]chan struct{}
+	// So many that clients rarely meet on one without meaning the same record.
+	stripes [4096]chan struct{}
 
 	open   sync.RWMutex // held for reading by every call, for writing by Close
 	closed bool
@@ -37,11 +39,12 @@ type Store struct {
 	swept  chan struct{} // closed when the sweeper has ended
 
 	sweeping sync.Mutex
-	unswept  []byte // guarded by sweeping: the last entry that was swept
+	unswept  []byte    // guarded by sweeping: the last entry that was swept
+	scanned  time.Time // guarded by sweeping: when a sweep last began at the first entry
 }
 
-// Secret keys the hashes of this store's records. It was made when the folder was, and is kept in it.
-func (s *Store) Secret() [32]byte { return s.secret }
+// Secret implements dedup.Secrets. It was made when the folder was, and is kept in it.
+func (s *Store) Secret(context.Context) ([32]byte, error) { return s.secret, nil }
 
 // Begin implements dedup.Store.
 func (s *Store) Begin(ctx context.Context, key record.Key, c record.Claim) (record.Found, error) {
@@ -108,7 +111,7 @@ func (s *Store) step(ctx context.Context, key record.Key, sync *pebble.WriteOpti
 	if s.closed {
 		return errClosed
 	}
-	stripe := s.stripes[key[0]]
+	stripe := s.stripe(key)
 	select {
 	case stripe <- struct{}{}:
 	case <-ctx.Done():
@@ -124,6 +127,10 @@ func (s *Store) step(ctx context.Context, key record.Key, sync *pebble.WriteOpti
 		return err
 	}
 	return s.write(key, old, r, sync)
+}
+
+func (s *Store) stripe(key record.Key) chan struct{} {
+	return s.stripes[int(binary.BigEndian.Uint16(key[:]))%len(s.stripes)]
 }
 
 // read gives the record as it is stored, not as it counts now. Its answer is a copy.
@@ -170,11 +177,11 @@ func (s *Store) fill(b *pebble.Batch, key record.Key, old, r record.Record) erro
 	if is && (!was || old.Due() != r.Due()) {
 		err = errors.Join(err, b.Set(dueKey(r.Due(), key), nil, nil))
 	}
-	switch flew, flies := old.State == record.InFlight, r.State == record.InFlight; {
-	case flies && !flew:
-		err = errors.Join(err, b.Set(flightKey(key), nil, nil))
-	case flew && !flies:
-		err = errors.Join(err, b.Delete(flightKey(key), nil))
+	switch opened, open := old.Open(), r.Open(); {
+	case open && !opened:
+		err = errors.Join(err, b.Set(openKey(key), nil, nil))
+	case opened && !open:
+		err = errors.Join(err, b.Delete(openKey(key), nil))
 	}
 	return err
 }
@@ -189,35 +196,4 @@ func (s *Store) room() error {
 		return fmt.Errorf("%w: data folder %s: %d bytes are free, new keys need %d", dedup.ErrRefused, s.path, free, s.opts.MinFree)
 	}
 	return nil
-}
-
-// Sweep drops every answer and record whose time is over and reports how many records it touched. The sweeper calls it.
-func (s *Store) Sweep(ctx context.Context) (int, error) {
-	s.sweeping.Lock()
-	defer s.sweeping.Unlock()
-	touched := 0
-	for {
-		n, more, err := s.sweepSome(ctx, s.opts.now())
-		if touched += n; err != nil || !more {
-			return touched, err
-		}
-	}
-}
-
-func (s *Store) sweepLoop(ctx context.Context) {
-	defer close(s.swept)
-	tick := time.NewTicker(s.opts.SweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if n, err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
-			s.opts.Log.Error("sweeping dedup records", "error", err)
-		} else if n > 0 {
-			s.opts.Log.Debug("dedup records swept", "records", n)
-		}
-	}
 }

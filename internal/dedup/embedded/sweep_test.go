@@ -31,12 +31,12 @@ func sweep(t *testing.T, s *Store, want int) {
 	}
 }
 
-// counts checks how many records, due entries and flight entries there are.
-func counts(t *testing.T, s *Store, records, due, flights int) {
+// counts checks how many records, due entries and open entries there are.
+func counts(t *testing.T, s *Store, records, due, opened int) {
 	t.Helper()
-	r, x, f := count(t, s, recordPrefix), count(t, s, duePrefix), count(t, s, flightPrefix)
-	if r != records || x != due || f != flights {
-		t.Errorf("%d records, %d due, %d in flight; want %d, %d, %d", r, x, f, records, due, flights)
+	r, x, f := count(t, s, recordPrefix), count(t, s, duePrefix), count(t, s, openPrefix)
+	if r != records || x != due || f != opened {
+		t.Errorf("%d records, %d due, %d open; want %d, %d, %d", r, x, f, records, due, opened)
 	}
 }
 
@@ -75,7 +75,7 @@ func TestIndexesFollowEveryTransition(t *testing.T) {
 	counts(t, s, 0, 0, 0)
 	begin(t, s, 1, token(1))
 	finish(t, s, 1, record.Unknown)
-	counts(t, s, 1, 1, 0)
+	counts(t, s, 1, 1, 1)
 	finish(t, s, 1, record.Completed)
 	counts(t, s, 1, 1, 0)
 	c.Advance(4 * time.Hour)
@@ -88,7 +88,7 @@ func TestIndexesFollowEveryTransition(t *testing.T) {
 func TestSweepTakesManyInRounds(t *testing.T) {
 	c := newClock()
 	s := open(t, t.TempDir(), Options{now: c.Now})
-	const many = sweepBatch + 100
+	const many = pageSize + 100
 	for n := range many {
 		k := record.Key{byte(n), byte(n >> 8), byte(n >> 16)}
 		r := record.Record{State: record.Sealed, KeyUntil: c.Now().Add(time.Minute).UnixNano()}

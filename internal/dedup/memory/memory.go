@@ -53,8 +53,8 @@ func New(opts Options) *Store {
 	return s
 }
 
-// Secret keys the hashes of this store's records. It is lost with them.
-func (s *Store) Secret() [32]byte { return s.secret }
+// Secret implements dedup.Secrets. It is lost with the records.
+func (s *Store) Secret(context.Context) ([32]byte, error) { return s.secret, nil }
 
 // Begin implements dedup.Store.
 func (s *Store) Begin(_ context.Context, key record.Key, c record.Claim) (record.Found, error) {
@@ -93,6 +93,75 @@ func (s *Store) Release(_ context.Context, key record.Key, token record.Token) (
 		s.put(key, r)
 	}
 	return freed, nil
+}
+
+// Renew implements dedup.Store.
+func (s *Store) Renew(_ context.Context, key record.Key, token record.Token, lease time.Duration) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, renewed := s.records[key].Renew(token, lease, s.opts.Now())
+	if renewed {
+		s.put(key, r)
+	}
+	return renewed, nil
+}
+
+// Look implements dedup.Store.
+func (s *Store) Look(_ context.Context, key record.Key) (record.Record, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.records[key].At(s.opts.Now())
+	r.Answer = nil
+	return r, nil
+}
+
+// Resolve implements dedup.Store.
+func (s *Store) Resolve(_ context.Context, key record.Key, token record.Token, v record.Resolution) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, resolved := s.records[key].Resolve(token, v, s.opts.Now())
+	if resolved {
+		s.put(key, r)
+	}
+	return resolved, nil
+}
+
+// Open implements dedup.Store. f runs outside the lock, on a copy of what was open.
+func (s *Store) Open(ctx context.Context, f func(record.Key, record.Record) bool) error {
+	s.mu.Lock()
+	now, open := s.opts.Now(), map[record.Key]record.Record{}
+	for key, r := range s.records {
+		if r = r.At(now); r.Open() {
+			open[key] = r
+		}
+	}
+	s.mu.Unlock()
+	for key, r := range open {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if !f(key, r) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// Erase implements dedup.Store.
+func (s *Store) Erase(_ context.Context, subject record.Subject) (record.Erased, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, did := s.opts.Now(), record.Erased{}
+	for key, r := range s.records {
+		if r.Subject != subject {
+			continue
+		}
+		if r = r.At(now); r.State != record.Absent {
+			did.Count(r)
+		}
+		s.put(key, r.Erase())
+	}
+	return did, nil
 }
 
 // Sweep drops every answer and record that is over and reports how many records it touched.

@@ -121,7 +121,8 @@ func TestSweepDropsAnswersBeforeKeys(t *testing.T) {
 
 func TestSecretDiffers(t *testing.T) {
 	one, other := New(Options{}), New(Options{})
-	if one.Secret() == other.Secret() {
+	first, _ := one.Secret(t.Context())
+	if second, _ := other.Secret(t.Context()); first == second {
 		t.Error("two stores share a secret")
 	}
 }

@@ -1,181 +1,267 @@
 package record
 
 import (
-	"reflect"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
 
-// The model check walks every sequence of calls, up to a depth, of two attempts with one key: two tokens, two requests, a
-// crash of the process, and jumps of time over the ends of lease, answer and key. Every step is judged against the table of
-// legal transitions and the promises.
+// The model check walks every course of events, up to a depth, of one key: attempts on two gateways with two requests, a
+// network that delays, repeats, reorders and loses messages, crashes, jumps of time over the ends of lease, answer and key,
+// a reconciler with stale tokens, erasure. Every step is judged: see judge_test.go. Worlds that were seen are not walked again.
 
-type world struct {
-	encoded string // the record
-	now     time.Duration
-	granted [2]bool // the attempt holds a claim, as far as it knows
-	running int     // grants that were not given back, within the retention that runs
-	truth   bool    // a final answer is stored, within the retention that runs
+const maxParties = 4
+
+// party is one attempt and what it has under way: each message may arrive twice, at any later moment, or never.
+type party struct {
+	phase                                uint8
+	begins, releases, renewals, finishes uint8 // deliveries left
+	end                                  State // of its finish
+	renewed                              bool  // it sent a renewal
+	grants                               uint8 // bits: eras of the grants whose reply is under way to it
 }
 
-func (w world) record() Record {
-	if w.encoded == "" {
+const (
+	idle    uint8 = iota
+	waiting       // Begin was sent
+	running       // it was granted and has dispatched
+	over          // it finished, gave up, or its gateway crashed: it never dispatches again
+)
+
+// verdict is what a reconciler or an operator is about to say of a token.
+type verdict struct {
+	holder   uint8 // party + 1
+	executed bool
+	left     uint8
+}
+
+// world is a state of everything; instants count from now.
+type world struct {
+	rec        packed
+	parties    [maxParties]party
+	verdict    verdict
+	looks      uint8    // verdicts that may still be made
+	era        uint8    // how often the key was forgotten after its time
+	dispatched [3]uint8 // bits: parties that dispatched on a grant of that era
+	crashed    uint8    // bits: gateways
+	erased     bool
+	ticks      uint8 // short passes of time that are left
+}
+
+// setup is a course's frame.
+type setup struct {
+	name    string
+	parties []member
+	reclaim bool // the upstream deduplicates
+	denials bool // verdicts may be "not executed", when that is so
+	looks   uint8
+	ticks   uint8
+	eras    uint8 // how often the key may end
+	erase   bool
+	crash   bool
+	depth   int
+	rules   rules
+	effects bool // only the numbered invariants are asserted, not the table
+}
+
+// member says where an attempt runs and which request it is for.
+type member struct {
+	gateway uint8
+	print   byte
+}
+
+// rules are the functions under test; the controls put defects in.
+type rules struct {
+	begin     func(Record, Claim, time.Time) (Record, Found)
+	finish    func(Record, Token, Result, time.Time) (Record, Outcome)
+	release   func(Record, Token, time.Time) (Record, bool)
+	renew     func(Record, Token, time.Duration, time.Time) (Record, bool)
+	lateReply bool // a gateway executes although it gave up
+}
+
+var real = rules{begin: Record.Begin, finish: Record.Finish, release: Record.Release, renew: Record.Renew}
+
+// packed is a record in the small: everything that decides anything.
+type packed struct {
+	state                      State
+	print, holder, epoch       uint8
+	status, answer             uint8 // whose: party + 1, or byReconciler
+	named                      bool  // it has a request id
+	lease, answerUntil, keyEnd int16 // from now; never means zero
+}
+
+const (
+	byReconciler uint8 = 9
+	never        int16 = -1 << 15
+	instant      int64 = 1 << 40 // now, always: time moves by moving the record's instants
+
+	modelLease  = 10
+	modelAnswer = 20
+	modelKey    = 50
+	modelTick   = 3
+)
+
+var (
+	modelNow     = time.Unix(0, instant)
+	modelAnswers = [maxParties + 1][]byte{1: {1}, 2: {2}, 3: {3}, 4: {4}}
+)
+
+func far(t int64) int16 {
+	if t == 0 {
+		return never
+	}
+	return int16(t - instant)
+}
+
+func near(t int16) int64 {
+	if t == never {
+		return 0
+	}
+	return instant + int64(t)
+}
+
+func pack(r Record) packed {
+	if r.State == Absent {
+		return packed{}
+	}
+	p := packed{
+		state: r.State, print: r.Fingerprint[0], holder: r.Token[0], epoch: uint8(r.Epoch), status: uint8(r.Status), named: r.RequestID != "",
+		lease: far(r.Lease), answerUntil: far(r.AnswerUntil), keyEnd: far(r.KeyUntil),
+	}
+	if len(r.Answer) > 0 {
+		p.answer = r.Answer[0]
+	}
+	return p
+}
+
+func (p packed) record() Record {
+	if p.state == Absent {
 		return Record{}
 	}
-	r, err := Decode([]byte(w.encoded))
-	if err != nil {
-		panic(err)
+	r := Record{
+		State: p.state, Fingerprint: Fingerprint{p.print}, Token: Token{p.holder}, Epoch: uint32(p.epoch), Begun: 1, Status: int(p.status),
+		Lease: near(p.lease), AnswerUntil: near(p.answerUntil), KeyUntil: near(p.keyEnd),
+	}
+	if p.named {
+		r.RequestID = "id"
+	}
+	if p.answer != 0 {
+		r.Answer = modelAnswers[p.answer]
 	}
 	return r
 }
 
-func (w world) with(r Record) world {
-	w.encoded = ""
-	if r.State != Absent {
-		w.encoded = string(r.Append(nil))
-	} else {
-		w.running, w.truth = 0, false
+// passed is the record after a pass of time.
+func (p packed) passed(d int16) packed {
+	for _, t := range []*int16{&p.lease, &p.answerUntil, &p.keyEnd} {
+		if *t != never {
+			*t -= d
+		}
 	}
-	return w
+	return p
 }
 
-func (w world) at() time.Time { return t0.Add(w.now) }
-
-// legal are the transitions T1, T3-T8, T13-T15 by the move that makes them; staying is always legal.
-var legal = map[string]map[[2]State]bool{
-	"begin":   {{Absent, InFlight}: true},
-	"finish":  {{InFlight, Completed}: true, {InFlight, Sealed}: true, {InFlight, Unknown}: true, {Unknown, Completed}: true, {Unknown, Sealed}: true, {Absent, Completed}: true, {Absent, Sealed}: true, {Absent, Unknown}: true},
-	"release": {{InFlight, Absent}: true},
-	"crash":   {{InFlight, Unknown}: true},
-	"time":    {{InFlight, Unknown}: true, {InFlight, Absent}: true, {Completed, Sealed}: true, {Completed, Absent}: true, {Sealed, Absent}: true, {Unknown, Absent}: true},
+// course is one search.
+type course struct {
+	setup
+	nodes  []node
+	seen   map[world]struct{}
+	from   int32
+	met    map[string]int // transitions, by number
+	fault  string         // the first, with the way there
+	walked int            // steps deep
+	now    string         // the move that is being judged
 }
+
+type node struct {
+	world
+	from int32
+	move string
+}
+
+func explore(s setup) *course {
+	start := world{looks: s.looks, ticks: s.ticks}
+	c := &course{setup: s, seen: map[world]struct{}{start: {}}, nodes: []node{{world: start, from: -1}}, met: map[string]int{}}
+	first := 0
+	for ; c.walked < s.depth && c.fault == ""; c.walked++ {
+		last := len(c.nodes)
+		if first == last {
+			break
+		}
+		for i := first; i < last && c.fault == ""; i++ {
+			c.from = int32(i)
+			c.moves(c.nodes[i].world)
+		}
+		first = last
+	}
+	return c
+}
+
+func (c *course) visit(w world, move string) {
+	if _, old := c.seen[w]; old {
+		return
+	}
+	c.seen[w] = struct{}{}
+	c.nodes = append(c.nodes, node{w, c.from, move})
+	c.look(w)
+}
+
+func (c *course) fail(format string, args ...any) {
+	if c.fault != "" || c.effects && !strings.HasPrefix(format, "I") {
+		return
+	}
+	way := []string{c.now}
+	for i := c.from; i > 0; i = c.nodes[i].from {
+		way = append([]string{c.nodes[i].move}, way...)
+	}
+	c.fault = fmt.Sprintf(format, args...) + "\nthe way there:\n  " + strings.Join(way, "\n  ")
+}
+
+var (
+	four = []member{{0, 1}, {0, 2}, {1, 1}, {1, 1}}
+	same = []member{{0, 1}, {1, 1}}
+	odds = []member{{0, 1}, {1, 2}}
+)
+
+// The first three are walked to their end: there is no world beyond.
+var setups = []setup{
+	{name: "two attempts", parties: same, looks: 1, eras: 1, erase: true, crash: true, ticks: 1, depth: whole},
+	{name: "two requests", parties: odds, looks: 1, denials: true, eras: 1, crash: true, depth: whole},
+	{name: "two attempts, the upstream deduplicates", parties: same, reclaim: true, looks: 1, denials: true, eras: 1, depth: whole},
+	{name: "four attempts", parties: four, looks: 1, eras: 2, erase: true, crash: true, ticks: 1, depth: 12},
+	{name: "four attempts, denials", parties: four, looks: 1, denials: true, eras: 1, crash: true, depth: 12},
+	{name: "four attempts, the upstream deduplicates", parties: four, reclaim: true, looks: 1, denials: true, eras: 1, depth: 12},
+}
+
+const whole = 1000
+
+// shallow is how much less deep the search goes where time is short: -short, and the race detector.
+const (
+	shallow    = 3
+	shallowest = 14
+)
 
 func TestModel(t *testing.T) {
-	seen, frontier := map[world]bool{{}: true}, []world{{}}
-	for depth := 0; depth < 6; depth++ {
-		var next []world
-		for _, w := range frontier {
-			for _, n := range moves(t, w) {
-				if !seen[n] {
-					seen[n] = true
-					next = append(next, n)
-				}
-			}
+	met := map[string]int{}
+	for _, s := range setups {
+		if testing.Short() || underRace {
+			s.depth = min(s.depth-shallow, shallowest)
 		}
-		frontier = next
-	}
-	if len(seen) < 1000 {
-		t.Fatalf("only %d worlds: the moves are broken", len(seen))
-	}
-	t.Logf("%d worlds", len(seen))
-}
-
-func moves(t *testing.T, w world) []world {
-	var all []world
-	for i, token := range [2]Token{mine, other} {
-		for _, print := range [2]Fingerprint{fp, fp2} {
-			all = append(all, begin(t, w, i, claim(token, print, true)), begin(t, w, i, claim(token, print, false)))
+		s.rules = real
+		start := time.Now()
+		c := explore(s)
+		if c.fault != "" {
+			t.Fatalf("%s: %s", s.name, c.fault)
 		}
-		if w.granted[i] {
-			for s := Completed; s <= Unknown; s++ {
-				all = append(all, finish(t, w, token, s))
-			}
-			all = append(all, release(t, w, i, token))
+		t.Logf("%s: %d worlds, %d steps deep, in %s", s.name, len(c.nodes), c.walked, time.Since(start).Round(time.Millisecond))
+		for number, n := range c.met {
+			met[number] += n
 		}
 	}
-	all = append(all, crash(t, w))
-	for _, jump := range []time.Duration{time.Second, lease, keepAnswer, keepKey} {
-		all = append(all, pass(t, w, jump))
-	}
-	return all
-}
-
-func begin(t *testing.T, w world, i int, c Claim) world {
-	before := w.record().At(w.at())
-	r, found := w.record().Begin(c, w.at())
-	judge(t, "begin", before, r)
-	n := w.with(r)
-	switch found.Verdict {
-	case Acquired:
-		if !c.Grant {
-			t.Fatalf("%+v: granted without being asked", w)
+	for n := 1; n <= 15; n++ {
+		if number := fmt.Sprintf("T%d", n); met[number] == 0 {
+			t.Errorf("%s was never met: the moves are broken", number)
 		}
-		if before.State == Absent {
-			n.running, n.truth = 1, false
-			n.granted[i] = true
-		} else if before.Token != c.Token || !w.granted[i] {
-			t.Fatalf("%+v: granted twice", w)
-		}
-	case Mismatch, Busy, Replay, NotKept, Undetermined, Miss:
-		if !reflect.DeepEqual(before, r) {
-			t.Fatalf("%+v: %s changed the record", w, found.Verdict)
-		}
-		if found.Verdict != Mismatch && found.Verdict != Miss && r.Fingerprint != c.Fingerprint {
-			t.Fatalf("%+v: another request was told %s", w, found.Verdict)
-		}
-		if w.truth && (found.Verdict == Busy || found.Verdict == Undetermined) {
-			t.Fatalf("%+v: a stored answer was forgotten: %s", w, found.Verdict)
-		}
-	}
-	if n.running > 1 {
-		t.Fatalf("%+v: %d executions", n, n.running)
-	}
-	return n
-}
-
-func finish(t *testing.T, w world, token Token, s State) world {
-	before := w.record().At(w.at())
-	r, outcome := w.record().Finish(token, result(s), w.at())
-	judge(t, "finish", before, r)
-	if (outcome == Fenced) != (before.State != Absent && before.Token != token) {
-		t.Fatalf("%+v: %s", w, outcome)
-	}
-	if outcome == Fenced && !reflect.DeepEqual(before, r) {
-		t.Fatalf("%+v: a fenced finish changed the record", w)
-	}
-	if (outcome == Recreated) != (before.State == Absent) {
-		t.Fatalf("%+v: %s", w, outcome)
-	}
-	n := w.with(r)
-	n.truth = r.State == Completed || r.State == Sealed
-	return n
-}
-
-func release(t *testing.T, w world, i int, token Token) world {
-	before := w.record().At(w.at())
-	r, freed := w.record().Release(token, w.at())
-	judge(t, "release", before, r)
-	if freed && before.Token != token {
-		t.Fatalf("%+v: a foreign claim was freed", w)
-	}
-	n := w.with(r)
-	n.granted[i] = false
-	return n
-}
-
-func crash(t *testing.T, w world) world {
-	before := w.record().At(w.at())
-	r := before.Orphan()
-	judge(t, "crash", before, r)
-	n := w.with(r)
-	n.granted = [2]bool{}
-	return n
-}
-
-func pass(t *testing.T, w world, d time.Duration) world {
-	before := w.record().At(w.at())
-	w.now += d
-	after := before.At(w.at())
-	judge(t, "time", before, after)
-	if before.State != Absent && after.State == Absent && w.at().UnixNano() < before.KeyUntil {
-		t.Fatalf("%+v: forgotten too early", w)
-	}
-	return w.with(after)
-}
-
-func judge(t *testing.T, move string, before, after Record) {
-	t.Helper()
-	if before.State != after.State && !legal[move][[2]State{before.State, after.State}] {
-		t.Fatalf("%s: %s -> %s is no transition of the table", move, before.State, after.State)
 	}
 }

@@ -16,6 +16,9 @@ type Fingerprint [32]byte
 // Token is the fence of one attempt: 128 random bits.
 type Token [16]byte
 
+// Subject is a keyed hash of the client that a record belongs to; the zero value is nobody's.
+type Subject [16]byte
+
 // State is where a record stands.
 type State uint8
 
@@ -44,11 +47,14 @@ type Record struct {
 	State       State
 	Fingerprint Fingerprint
 	Token       Token
-	Begun       int64 // when it was claimed
-	Lease       int64 // in flight: from here on it counts as unknown
-	AnswerUntil int64 // completed: from here on it counts as sealed
-	KeyUntil    int64 // from here on it counts as absent
-	Status      int   // of the answer; 0 while there is none
+	Subject     Subject
+	Route       string // the route that claimed it: whose rules its client and its status check meet
+	Epoch       uint32 // dispatches: 1 for the first attempt
+	Begun       int64  // when it was first claimed
+	Lease       int64  // in flight: from here on it counts as unknown
+	AnswerUntil int64  // completed: from here on it counts as sealed
+	KeyUntil    int64  // from here on it counts as absent
+	Status      int    // of the answer; 0 while there is none
 	RequestID   string
 	Location    string
 	Answer      []byte // opaque: sealing and encryption are the caller's
@@ -60,7 +66,10 @@ type Claim struct {
 	Token       Token
 	Lease       time.Duration // how long the attempt may take in all
 	KeepKey     time.Duration
+	Subject     Subject
+	Route       string
 	Grant       bool // false: look, but do not claim
+	Reclaim     bool // with Grant: claim what is unknown again, for an upstream that deduplicates by itself
 }
 
 // Verdict is what Begin found.
@@ -86,6 +95,8 @@ func (v Verdict) String() string { return verdictWords[v] }
 type Found struct {
 	Verdict   Verdict
 	Left      time.Duration // busy: what is left of the lease
+	Epoch     uint32        // acquired: the number of this dispatch
+	Token     Token         // undetermined: what Resolve has to be called with
 	Status    int
 	RequestID string // of the request that was executed
 	Location  string
@@ -96,12 +107,29 @@ type Found struct {
 type Result struct {
 	State       State // Completed, Sealed or Unknown
 	Fingerprint Fingerprint
+	Subject     Subject // like Fingerprint
+	Route       string  // like Fingerprint
 	Status      int
 	RequestID   string
 	Location    string
 	Answer      []byte // of a completed one; a store copies what it keeps
 	KeepAnswer  time.Duration
 	KeepKey     time.Duration
+}
+
+// Resolution is what a status check or an operator found out about an unknown record.
+type Resolution struct {
+	Executed bool // false: nothing was executed, the key is free
+	Status   int  // executed: of the answer, 0 when nobody knows
+	Location string
+	KeepKey  time.Duration // executed: how long the key is kept from now on
+}
+
+// Erased counts what erasing a subject did.
+type Erased struct {
+	Records  int // that belong to the subject
+	Answers  int // that were kept and are gone
+	InFlight int // that run: what they end with is stored later
 }
 
 // Outcome is the answer to Finish.
@@ -118,3 +146,14 @@ var outcomeWords = [...]string{"none", "stored", "fenced", "recreated"}
 
 // String names the outcome in tests and logs.
 func (o Outcome) String() string { return outcomeWords[o] }
+
+// Count adds a record as it was before it was erased.
+func (e *Erased) Count(r Record) {
+	e.Records++
+	switch r.State {
+	case Completed:
+		e.Answers++
+	case InFlight:
+		e.InFlight++
+	}
+}

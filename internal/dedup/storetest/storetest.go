@@ -47,6 +47,15 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		"OneOfMany":     testOneOfMany,
 		"ManyRounds":    testManyRounds,
 		"TruthIsStable": testTruthIsStable,
+		"Renew":         testRenew,
+		"RenewLate":     testRenewLate,
+		"LookAt":        testLookAt,
+		"Resolve":       testResolve,
+		"ResolvedFree":  testResolveNotExecuted,
+		"Reclaim":       testReclaim,
+		"ReclaimOther":  testReclaimMismatch,
+		"Open":          testOpen,
+		"Erase":         testErase,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, fixture{t, open(t)}) })
 	}

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/oncegate/oncegate/internal/failpoint"
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
 
@@ -181,6 +182,10 @@ func (c *conn) writeAt(p []byte, now time.Time) (int, error) {
 
 func (c *conn) write(p []byte, now time.Time) (int, error) {
 	done := 0
+	if failpoint.Enabled && failpoint.Due(failpoint.HalfAnswered) {
+		_, _ = c.Conn.Write(p[:len(p)/2])
+		failpoint.Kill()
+	}
 	for ; ; now = (time.Time{}) {
 		part := p[done:min(len(p), done+largestWrite)]
 		if c.now = now; now.IsZero() {
@@ -198,6 +203,9 @@ func (c *conn) write(p []byte, now time.Time) (int, error) {
 			return done, err
 		}
 		if done == len(p) {
+			if failpoint.Enabled {
+				failpoint.Hit(failpoint.Answered)
+			}
 			return done, nil
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/oncegate/oncegate/internal/failpoint"
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
 
@@ -67,6 +68,9 @@ func (k *call) run(host string, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	if failpoint.Enabled && k.x.Keyed {
+		failpoint.Hit(failpoint.FirstByte)
+	}
 	k.out.At = time.Now()
 	return k.deliver(&h)
 }
@@ -74,6 +78,12 @@ func (k *call) run(host string, now time.Time) error {
 // send dispatches the head and what goes with it, then the rest of the body.
 func (k *call) send(inline int) error {
 	c, b := k.c, &k.body
+	if failpoint.Enabled && k.x.Keyed {
+		k.endHere()
+	}
+	if k.x.Keyed && !time.Now().Before(k.limit) { // the process was stopped since the claim: by now others may count it as over
+		return fmt.Errorf("%w: no time is left for a try", pipeline.UpstreamTimeout)
+	}
 	complete := b.stream == nil && inline == len(b.bytes)
 	n, err := c.dispatch(complete)
 	for n == 0 && timedOut(err) && !c.secure && k.arm(time.Now()) {

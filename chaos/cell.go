@@ -1,0 +1,274 @@
+package chaos
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Cell is one combination of the matrix.
+type Cell struct {
+	Point     string   // where gateways end themselves; "": nowhere
+	Faults    []string // what the nemesis does, by name, in turns
+	Topology  Topology
+	Behaviour string
+	Habit     Habit
+	Route     string // "" is /w
+	Ops       int    // operations; 0: as many as the mode says
+	Pace      time.Duration
+	Tags      string // of the gateway's build besides failpoint
+}
+
+// Name is what replays the cell.
+func (c Cell) Name() string {
+	point := c.Point
+	if point == "" {
+		point = "none"
+	}
+	for _, f := range c.Faults {
+		point += "+" + f
+	}
+	route := c.Route
+	if route == "" {
+		route = "w"
+	}
+	return fmt.Sprintf("%s/%s/%s/%s/%s", c.Topology.Name, point, c.Behaviour, c.Habit, route)
+}
+
+// Outcome is what a cell came to.
+type Outcome struct {
+	Cell    Cell
+	Seed    uint64
+	Verdict Verdict
+	Calls   int
+	Kills   int
+	Points  int // kills by the cell's own failpoint
+	Stops   int
+	Stores  int // disturbances of the store
+	Fails   int // failovers among them
+	Took    time.Duration
+	Dir     string
+}
+
+const (
+	workers  = 6
+	kills    = 3 // by failpoint, in one cell
+	readyFor = 20 * time.Second
+)
+
+// RunCell runs a cell and checks it. The folder dir keeps everything. An error is the harness's own.
+func RunCell(t testing.TB, binary string, cell Cell, seed uint64, dir string) (out Outcome, err error) {
+	out = Outcome{Cell: cell, Seed: seed, Dir: dir}
+	begun := time.Now()
+	r := rand.New(rand.NewPCG(seed, 1))
+	h, err := NewHistory(filepath.Join(dir, "history.jsonl"))
+	if err != nil {
+		return out, err
+	}
+	route := cell.Route
+	if route == "" {
+		route = "w"
+	}
+	fleet, err := StartFleet(t, dir, binary, cell.Topology, route, h, cell.arms(r))
+	defer func() {
+		if fleet != nil {
+			fleet.Down()
+		}
+	}()
+	if err != nil {
+		return out, err
+	}
+	principals := []string{"alice", "bob", "carol"}
+	client, err := NewClient(fleet.Addresses(), !cell.Topology.Shared, h, principals)
+	if err != nil {
+		return out, err
+	}
+	w := work{cell: cell, fleet: fleet, client: client, history: h, seed: seed, route: route}
+	ops := w.operations(r, principals)
+	if err := w.run(ops); err != nil {
+		return out, err
+	}
+	if out.Verdict, err = w.judge(); err != nil {
+		return out, err
+	}
+	fleet = nil // judge has ended it
+	out.Calls, out.Kills = int(client.n.Load()), h.Count(FaultKill)
+	out.Stops, out.Stores, out.Fails = h.Count(FaultStop), h.Count(FaultStore), w.failovers()
+	out.Points = w.points
+	out.Took = time.Since(begun)
+	return out, h.Close()
+}
+
+// arms are the failpoints of the first gateway's starts. Places that only a start comes by are skipped by the first one.
+func (c Cell) arms(r *rand.Rand) (all []string) {
+	if c.Point == "" {
+		return nil
+	}
+	for i := range kills {
+		n := 1 + r.IntN(8)
+		if c.atStart() {
+			n = 1
+			if i == 0 {
+				all = append(all, "")
+			}
+		}
+		all = append(all, c.Point+"@"+strconv.Itoa(n))
+		if c.atStart() {
+			all = append(all, "")
+		}
+	}
+	return all
+}
+
+// atStart tells places that are met when a gateway starts on what an earlier run left.
+func (c Cell) atStart() bool { return c.Point == "K13c" || c.Point == "K13d" || c.Point == "K13e" }
+
+// work is a cell that runs.
+type work struct {
+	cell    Cell
+	fleet   *Fleet
+	client  *Client
+	history *History
+	seed    uint64
+	route   string
+	points  int
+	ops     []Op
+}
+
+// operations draws what the clients do. Neighbours use the same keys with the same bodies under different names.
+func (w *work) operations(r *rand.Rand, principals []string) []Op {
+	b := behaviour(w.cell.Behaviour)
+	n := w.cell.Ops
+	if n == 0 {
+		n = 48
+	}
+	for i := 0; len(w.ops) < n; i++ {
+		s := b.draw(r)
+		s.Op = fmt.Sprintf("op%d", i)
+		s.Dedup = w.route == RouteDedup
+		for j := range 1 + r.IntN(2) {
+			w.ops = append(w.ops, Op{Slot{w.route, principals[(i+j)%len(principals)], fmt.Sprintf("key-%d", i)}, s})
+		}
+	}
+	return w.ops
+}
+
+// run has the clients work while the nemesis does harm, heals, waits and asks for every key once more.
+func (w *work) run(ops []Op) error {
+	if w.cell.Point == "" {
+		for _, g := range w.fleet.Gateways {
+			if err := g.Ready(readyFor); err != nil {
+				return err
+			}
+		}
+	}
+	stop := make(chan struct{})
+	nemesis := make(chan error, 1)
+	go func() { nemesis <- w.harm(stop) }()
+	w.each(ops, func(op Op, r *rand.Rand) {
+		w.client.Run(op, w.cell.Habit, r, nil)
+		wait(w.cell.Pace, nil)
+	})
+	close(stop)
+	err := <-nemesis
+	w.points = w.fleet.Gateways[0].Points()
+	if healed := w.fleet.Heal(readyFor); healed != nil {
+		return errors.Join(err, healed)
+	}
+	w.settle(ops)
+	return err
+}
+
+// each runs f for every operation, some at once.
+func (w *work) each(ops []Op, f func(Op, *rand.Rand)) {
+	var group sync.WaitGroup
+	next := make(chan int)
+	for worker := range workers {
+		r := rand.New(rand.NewPCG(w.seed, 100+uint64(worker)))
+		group.Go(func() {
+			for i := range next {
+				f(ops[i], r)
+			}
+		})
+	}
+	for i := range ops {
+		next <- i
+	}
+	close(next)
+	group.Wait()
+}
+
+// settle asks for every key until it has come to an end; leases may have to run out first.
+func (w *work) settle(ops []Op) {
+	limit := time.Now().Add(Lease + 10*time.Second)
+	w.each(ops, func(op Op, r *rand.Rand) {
+		for {
+			call := w.client.Ask(op, "", w.client.gateway(op.Slot, r), true)
+			m := call.Means()
+			pending := m == Undetermined && w.route == RouteAsked
+			if (m != Running && m != Nothing && m != Refused && m != Freed && !pending) || time.Now().After(limit) {
+				return
+			}
+			wait(time.Duration(200+r.IntN(300))*time.Millisecond, nil)
+		}
+	})
+}
+
+// judge ends the fleet, reads what everybody wrote down, and checks it.
+func (w *work) judge() (Verdict, error) {
+	bounds := w.bounds()
+	w.fleet.Down()
+	run := Run{Bounds: bounds, Rules: Rules{
+		UpstreamDedup: w.route == RouteDedup, Reconciler: w.route == RouteAsked, Expires: w.route == RouteBrief,
+	}}
+	var err error
+	if run.Ledger, err = ReadLedger(w.fleet.Ledger); err != nil {
+		return Verdict{}, err
+	}
+	run.Calls, run.Faults = w.history.Snapshot()
+	if l, loses := w.fleet.Store.(interface{ MayLose([]Call) map[Slot]int64 }); loses {
+		run.Rules.MayLose = l.MayLose(run.Calls)
+	}
+	if run.Dump, err = w.dump(); err != nil {
+		return Verdict{}, err
+	}
+	return Check(run), nil
+}
+
+func (w *work) dump() (all []Record, err error) {
+	if d, dumps := w.fleet.Store.(interface{ Dump() ([]Record, error) }); dumps {
+		return d.Dump()
+	}
+	if _, embedded := w.fleet.Store.(embeddedStore); !embedded {
+		return nil, nil
+	}
+	for i := range w.fleet.Gateways {
+		some, err := DumpEmbedded(filepath.Join(w.fleet.Dir, fmt.Sprintf("g%d", i)))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}
+
+// bounds measures what has to be small at rest.
+func (w *work) bounds() (all []Bound) {
+	for _, g := range w.fleet.Gateways {
+		for name, most := range map[string]float64{"go_goroutines": 200, "process_open_fds": 300, "process_resident_memory_bytes": 500 << 20} {
+			if got, err := strconv.ParseFloat(g.Metric(name), 64); err == nil {
+				all = append(all, Bound{g.name + " " + name, got, most})
+			}
+		}
+	}
+	return all
+}
+
+// Forget removes what a cell left.
+func (o Outcome) Forget() { _ = os.RemoveAll(o.Dir) }

@@ -1,0 +1,144 @@
+package chaos
+
+import (
+	"flag"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var builds *Builds
+
+func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+
+func runTests(m *testing.M) int {
+	if path := os.Getenv(LedgerEnv); path != "" {
+		if err := ServeLedger(path); err != nil {
+			fmt.Fprintln(os.Stderr, "ledger:", err)
+			return 1
+		}
+		return 0
+	}
+	flag.Parse()
+	_ = flag.Set("test.parallel", "6") // cells mostly wait
+	dir, err := os.MkdirTemp("", "oncegate-chaos-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	builds = NewBuilds(dir)
+	return m.Run()
+}
+
+func binary(t testing.TB, tags string) string {
+	t.Helper()
+	path, err := builds.Binary(tags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// seedOf is the run's seed for a cell: ONCEGATE_CHAOS_SEED, or the time.
+func seedOf(t testing.TB, name string) uint64 {
+	t.Helper()
+	if s := os.Getenv("ONCEGATE_CHAOS_SEED"); s != "" {
+		n, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name))
+	return h.Sum64() ^ uint64(time.Now().UnixNano())
+}
+
+// play runs a cell and judges it; what it left is kept when it fails.
+func play(t *testing.T, cell Cell) Outcome {
+	t.Helper()
+	seed := seedOf(t, cell.Name())
+	dir, err := os.MkdirTemp("", "oncegate-cell-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := RunCell(t, binary(t, strings.TrimSpace("failpoint "+cell.Tags)), cell, seed, dir)
+	if err == nil && len(out.Verdict.Violations) == 0 {
+		out.Forget()
+		return out
+	}
+	for i, v := range out.Verdict.Violations {
+		if i == 20 {
+			t.Errorf("and %d more", len(out.Verdict.Violations)-i)
+			break
+		}
+		t.Error(v)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	t.Errorf("replay with ONCEGATE_CHAOS_CELL='%s' ONCEGATE_CHAOS_SEED=%d; history, ledger and logs are kept in %s", cell.Name(), seed, dir)
+	return out
+}
+
+// TestChaos plays the cells of the mode, or the one that ONCEGATE_CHAOS_CELL names.
+func TestChaos(t *testing.T) {
+	cells := ShortCells()
+	if os.Getenv("ONCEGATE_CHAOS") == "full" {
+		cells = FullCells()
+	}
+	if name := os.Getenv("ONCEGATE_CHAOS_CELL"); name != "" {
+		cells = named(t, name)
+	}
+	var mu sync.Mutex
+	var table Summary
+	t.Run("cells", func(t *testing.T) {
+		for _, cell := range cells {
+			t.Run(cell.Name(), func(t *testing.T) {
+				t.Parallel()
+				out := play(t, cell)
+				mu.Lock()
+				defer mu.Unlock()
+				table.Add(out)
+			})
+		}
+	})
+	t.Logf("\n%s", table.String())
+}
+
+func named(t *testing.T, name string) (cells []Cell) {
+	t.Helper()
+	for _, c := range append(ShortCells(), FullCells()...) {
+		if c.Name() == name {
+			return []Cell{c}
+		}
+	}
+	t.Fatalf("there is no cell %q", name)
+	return nil
+}
+
+// TestChaosKept checks a folder again that a failed cell left: ONCEGATE_CHAOS_KEPT.
+func TestChaosKept(t *testing.T) {
+	dir := os.Getenv("ONCEGATE_CHAOS_KEPT")
+	if dir == "" {
+		t.Skip("ONCEGATE_CHAOS_KEPT names no folder")
+	}
+	run := Run{}
+	var err error
+	if run.Calls, run.Faults, err = ReadHistory(filepath.Join(dir, "history.jsonl")); err != nil {
+		t.Fatal(err)
+	}
+	if run.Ledger, err = ReadLedger(filepath.Join(dir, "ledger.jsonl")); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range Check(run).Violations {
+		t.Error(v)
+	}
+}

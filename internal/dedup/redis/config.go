@@ -1,0 +1,86 @@
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Config says where Redis is.
+type Config struct {
+	Mode         string   // single, sentinel or cluster
+	Addresses    []string // host:port of the server, of the sentinels, or of some of the cluster's nodes
+	Master       string   // sentinel: the name under which the primary is watched
+	Username     string
+	Password     string
+	Database     int // not with a cluster
+	TLS          *tls.Config
+	Prefix       string // of all names in Redis
+	WaitReplicas int    // replicas that must have a claim or a result before it counts
+}
+
+// The modes.
+const (
+	Single   = "single"
+	Sentinel = "sentinel"
+	Cluster  = "cluster"
+)
+
+// Deps are what a store needs besides. All may be nil.
+type Deps struct {
+	Log      *slog.Logger
+	Recorder Recorder
+}
+
+// Recorder hears what the store does. It must not block.
+type Recorder interface {
+	// StoreTime is told of every step: its name, how long it took, whether it failed.
+	StoreTime(op string, d time.Duration, failed bool)
+	// ClaimsLost is told how many recent claims and results a new primary did not have.
+	ClaimsLost(n int)
+	// PrimaryChanged is told when another primary serves records than before, or the same one with other data.
+	PrimaryChanged()
+}
+
+type silent struct{}
+
+func (silent) StoreTime(string, time.Duration, bool) {}
+func (silent) ClaimsLost(int)                        {}
+func (silent) PrimaryChanged()                       {}
+
+func (c Config) validate() error {
+	switch {
+	case c.Mode != Single && c.Mode != Sentinel && c.Mode != Cluster:
+		return fmt.Errorf("redis: mode %q is none of single, sentinel, cluster", c.Mode)
+	case len(c.Addresses) == 0:
+		return errors.New("redis: no address is given")
+	case c.Mode == Single && len(c.Addresses) > 1:
+		return errors.New("redis: mode single takes one address: with several, set mode to sentinel or cluster")
+	case c.Mode == Sentinel && c.Master == "":
+		return errors.New("redis: mode sentinel needs master, the name that the sentinels know the primary by")
+	case c.Mode == Cluster && c.Database != 0:
+		return errors.New("redis: a cluster has only database 0")
+	case c.WaitReplicas < 0:
+		return errors.New("redis: wait_replicas must not be negative")
+	}
+	return nil
+}
+
+// The bounds of a call. Its context may only make them shorter.
+const (
+	dialTimeout  = time.Second
+	replyTimeout = 2 * time.Second
+	waitTimeout  = time.Second // of WAIT, within replyTimeout
+	poolTimeout  = time.Second
+	probeTimeout = time.Second
+	poolSize     = 128 // connections to each primary
+	minIdle      = 4
+)
+
+// within bounds a step of the background.
+func within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, d)
+}

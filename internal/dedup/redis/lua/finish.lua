@@ -1,0 +1,16 @@
+-- ARGV: 2 token, 3 state, 4 fingerprint, 5 subject, 6 route, 7 status, 8 request id, 9 location, 10 keep answer, 11 keep key, 12 answer.
+-- Gives the outcome.
+local r, broken = at()
+if broken then return broken end
+if r and r.token ~= ARGV[2] and not BLIND_FINISH then return FENCED end
+local state = tonumber(ARGV[3])
+if r and (r.state == COMPLETED or r.state == SEALED or (r.state == UNKNOWN and state == UNKNOWN)) then
+  touch(r) -- the first WAIT may have been short
+  return STORED
+end
+local made = {}
+if not r then made = {'f', ARGV[4], 't', ARGV[2], 'u', ARGV[5], 'o', ARGV[6], 'e', 1, 'b', now} end
+settle(r, state, ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11]), ARGV[12], made)
+if r then return STORED end
+if stale then redis.call('HDEL', KEYS[1], 'd') end
+return RECREATED

@@ -1,0 +1,241 @@
+package dedup
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/oncegate/oncegate/internal/answer"
+	"github.com/oncegate/oncegate/internal/dedup/record"
+	"github.com/oncegate/oncegate/internal/failpoint"
+	"github.com/oncegate/oncegate/internal/mutant"
+	"github.com/oncegate/oncegate/internal/pipeline"
+	"github.com/oncegate/oncegate/internal/wire"
+)
+
+var notSent = pipeline.Problem{Executed: pipeline.ExecutedNo, SameKey: pipeline.Yes, NewKey: pipeline.Yes}
+
+// failed decides on an error by what the upstream may have done.
+func (a *attempt) failed(ctx context.Context, err error) error {
+	status := 502
+	if pipeline.KindOf(err) == pipeline.UpstreamTimeout {
+		status = 504
+	}
+	effect := a.x.Effect
+	if mutant.DeleteOnError {
+		effect = pipeline.EffectNone
+	}
+	switch effect {
+	case pipeline.EffectNone:
+		a.free(ctx)
+		p := &a.x.Problem
+		p.Executed, p.SameKey, p.NewKey = notSent.Executed, notSent.SameKey, notSent.NewKey
+		if a.epoch > 1 { // an earlier dispatch may have arrived: see free
+			p.Executed, p.NewKey = pipeline.ExecutedUnknown, pipeline.No
+		}
+		a.x.Response.Set("Cache-Control", noStore)
+		return err
+	case pipeline.EffectDone: // it answered, but the answer was lost on the way here, and its status with it
+		return a.cutOff(ctx, record.Result{}, status, err)
+	}
+	return a.unknown(ctx, status, err)
+}
+
+// answered decides on an answer by its status.
+func (a *attempt) answered(ctx context.Context) error {
+	resp := a.x.Response
+	status := resp.Status()
+	switch {
+	case a.x.Effect == pipeline.EffectNone: // a fixed answer, and nothing was sent
+		a.free(ctx)
+		return nil
+	case a.x.Effect == pipeline.EffectUnknown: // a fixed answer must not hide what is not known
+		resp.Reset()
+		return a.unknown(ctx, 502, nil)
+	case freesKey(status) || slices.Contains(a.cfg.ReleaseOn, status):
+		a.free(ctx)
+		resp.Set(statusField, []byte("executed"))
+		return nil
+	case status == 502 || status == 504: // the upstream passes on that somebody behind it did not know either
+		resp.Reset()
+		return a.unknown(ctx, status, nil)
+	}
+	return a.keep(ctx, status)
+}
+
+// freesKey are the answers that say: not now, not like this, nothing was done.
+func freesKey(status int) bool {
+	switch status {
+	case 401, 407, 408, 421, 425, 429:
+		return true
+	}
+	return false
+}
+
+// keep stores the answer before the client sees any of it. One that is too large, or not whole by the deadline, goes on to the
+// client and is not kept: the claim must not wait for it.
+func (a *attempt) keep(ctx context.Context, status int) error {
+	resp := a.x.Response
+	res := record.Result{State: record.Sealed, Status: status, Location: string(resp.Header("Location"))}
+	if status >= 200 && !isEventStream(resp.Header("Content-Type")) {
+		body, whole, err := resp.Buffer(int64(a.cfg.MaxAnswer))
+		if err != nil {
+			resp.Reset()
+			code := 502
+			if pipeline.KindOf(err) == pipeline.UpstreamTimeout {
+				code = 504
+			}
+			return a.cutOff(ctx, res, code, err)
+		}
+		if whole {
+			a.complete(&res, body)
+		}
+	}
+	word, said := ResultExecuted, "executed"
+	switch outcome, err := a.finish(ctx, res); {
+	case err != nil:
+		word, said = ResultNotPersisted, "not-persisted"
+	case outcome == record.Fenced:
+		if found, ok := a.sameEffect(ctx); ok {
+			resp.Reset()
+			return a.duplicate(found)
+		}
+		word, said = ResultConflict, "conflict"
+	}
+	a.record(word)
+	resp.Set(statusField, []byte(said))
+	return nil
+}
+
+// sameEffect is for an attempt that was overtaken on a route whose upstream deduplicates: both dispatches had one effect, and
+// all clients are told the same answer of the two.
+func (a *attempt) sameEffect(ctx context.Context) (record.Found, bool) {
+	if !a.cfg.UpstreamDedup {
+		return record.Found{}, false
+	}
+	found, err := a.records.begin(ctx, a.key, record.Claim{Fingerprint: a.print, Token: a.token})
+	return found, err == nil && found.Verdict == record.Replay
+}
+
+// complete makes the answer one that can be told again. An answer that can't be sealed is not kept: it never goes to the store
+// in the clear. Neither is one beyond what its client may have stored.
+func (a *attempt) complete(res *record.Result, body []byte) {
+	sealed, err := a.records.sealer.Load().Seal(a.encode(res.Status, body), a.key[:], a.clientKey())
+	if err != nil {
+		a.records.log.Error("an answer could not be sealed and is not kept", "operation_ref", a.records.ref(a.key), "error", err)
+		return
+	}
+	if a.records.caps.mayStore(a.subject, a.cfg.PerClient, len(sealed), a.cfg.Keep.Answer.Std()) {
+		res.State, res.Answer = record.Completed, sealed
+	}
+}
+
+// clientKey is the idempotency key as the client chose it.
+func (a *attempt) clientKey() []byte {
+	key, _ := wire.ParseKey(single(a.x.Request, keyField))
+	return key
+}
+
+// isEventStream: such an answer has no end to wait for.
+func isEventStream(contentType []byte) bool {
+	const sse = "text/event-stream"
+	return len(contentType) >= len(sse) && bytes.EqualFold(contentType[:len(sse)], []byte(sse))
+}
+
+// encode copies what may be told again. The memory is its own: it may outlive the exchange in the backlog.
+func (a *attempt) encode(status int, body []byte) []byte {
+	var b answer.Builder
+	b.Begin(status)
+	a.x.Response.EachField(func(name, value []byte) {
+		if a.kept.Has(name) {
+			b.Field(name, value)
+		}
+	})
+	return b.End(body)
+}
+
+// cutOff settles an answer that came and broke: executed, and not to be told.
+func (a *attempt) cutOff(ctx context.Context, res record.Result, status int, err error) error {
+	res.State = record.Sealed
+	_, _ = a.finish(ctx, res) // a failure is logged and retried; the client is told the truth either way
+	told := a.told(ResultSealed, pipeline.ResultUnavailable, pipeline.Problem{
+		Executed: pipeline.ExecutedYes, SameKey: pipeline.Yes, NewKey: pipeline.No, OriginalStatus: res.Status, Location: res.Location, Status: status,
+	})
+	return fmt.Errorf("%w: %w", told, err)
+}
+
+// unknown settles what nobody knows. status is what the first caller gets; err may be nil.
+func (a *attempt) unknown(ctx context.Context, status int, err error) error {
+	_, _ = a.finish(ctx, record.Result{State: record.Unknown})
+	told := a.told(ResultUnknown, pipeline.OutcomeUnknown, pipeline.Problem{
+		Executed: pipeline.ExecutedUnknown, SameKey: pipeline.Yes, NewKey: pipeline.No, Status: status, RetryAfter: a.settles(a.token),
+	})
+	if err == nil {
+		return told
+	}
+	return fmt.Errorf("%w: %w", told, err)
+}
+
+// settles starts what can still settle an unknown record, and gives the seconds after which asking again is worth it; 0: no
+// time, nothing will settle it.
+func (a *attempt) settles(version record.Token) int {
+	switch {
+	case a.cfg.UpstreamDedup:
+		return 1
+	case a.cfg.StatusCheck != nil:
+		a.records.checks.add(a.facts.Route, a.key, version, a.upstreamKey())
+		return checkFirst
+	case a.records.backlog.holds(a.key):
+		return checkFirst
+	}
+	return 0
+}
+
+func (a *attempt) finish(ctx context.Context, res record.Result) (record.Outcome, error) {
+	a.settled, a.x.Keyed = true, false // what of the answer is still to come may end with the client
+	a.renewal.stop()
+	res.Fingerprint, res.RequestID, res.Subject, res.Route = a.print, string(a.x.ID), a.subject, a.facts.Route
+	res.KeepAnswer, res.KeepKey = a.cfg.Keep.Answer.Std(), a.cfg.Keep.Key.Std()
+	failpoint.Hit(failpoint.BeforeFinish)
+	outcome, err := a.records.finish(ctx, a.key, a.token, res, a.cfg.UpstreamDedup)
+	failpoint.Hit(failpoint.Finished)
+	a.records.flights.land(a.key, a.flight, told(res, outcome, err))
+	return outcome, err
+}
+
+// told is what a duplicate that waited in this process is told; a zero verdict sends it to the store.
+func told(res record.Result, outcome record.Outcome, err error) record.Found {
+	if err != nil || outcome == record.Fenced {
+		return record.Found{}
+	}
+	found := record.Found{Status: res.Status, RequestID: res.RequestID, Location: res.Location}
+	switch res.State {
+	case record.Completed:
+		found.Verdict, found.Answer = record.Replay, res.Answer
+	case record.Sealed:
+		found.Verdict = record.NotKept
+	}
+	return found
+}
+
+// free gives the key back: nothing was sent, or the upstream said that nothing was done. After an earlier dispatch that nobody
+// knows the end of, the key is not free but unknown again.
+func (a *attempt) free(ctx context.Context) {
+	a.settled, a.x.Keyed = true, false
+	a.renewal.stop()
+	a.record(ResultReleased)
+	if a.epoch > 1 {
+		_, _ = a.records.finish(ctx, a.key, a.token, a.unknownAgain(), true)
+	} else {
+		a.records.release(ctx, a.key, a.token)
+	}
+	a.records.flights.land(a.key, a.flight, record.Found{})
+}
+
+func (a *attempt) unknownAgain() record.Result {
+	return record.Result{
+		State: record.Unknown, Fingerprint: a.print, Subject: a.subject, Route: a.facts.Route,
+		KeepAnswer: a.cfg.Keep.Answer.Std(), KeepKey: a.cfg.Keep.Key.Std(),
+	}
+}

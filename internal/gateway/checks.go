@@ -1,0 +1,55 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+
+	"github.com/oncegate/oncegate/internal/config"
+	"github.com/oncegate/oncegate/internal/dedup"
+	"github.com/oncegate/oncegate/internal/dedup/statuscheck"
+	"github.com/oncegate/oncegate/internal/upstream"
+)
+
+// check makes the status check of a route that has one.
+func (c *compiler) check(r *config.RouteConfig) error {
+	if r.Dedup == nil || r.Dedup.StatusCheck == nil {
+		return nil
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = nil
+	transport.MaxConnsPerHost = 8
+	u, err := url.Parse(r.Dedup.StatusCheck.URL)
+	if err != nil {
+		return fmt.Errorf("dedup.status_check.url: %w", err)
+	}
+	if up, named := c.doc.Upstreams[u.Hostname()]; named && u.Port() == "" {
+		if transport.TLSClientConfig, err = upstream.ClientTLS(up.TLS); err != nil {
+			return fmt.Errorf("upstreams.%s: %w", u.Hostname(), err)
+		}
+	}
+	c.snap.closers = append(c.snap.closers, transport.CloseIdleConnections)
+	checker, err := statuscheck.New(*r.Dedup.StatusCheck, transport, bases(c.snap.Upstreams))
+	if err != nil {
+		return err
+	}
+	c.snap.checks[r.ID] = dedup.Check{
+		Checker: checker, Derived: r.Dedup.ForwardKey == "derived", Settle: r.Dedup.StatusCheck.Settle.Std(), KeepKey: r.Dedup.Keep.Key.Std(),
+	}
+	return nil
+}
+
+// bases takes the place of an upstream's name in the URL of a status check.
+func bases(ups map[string]*upstream.Upstream) statuscheck.Base {
+	var turn atomic.Uint64
+	return func(name string) (*url.URL, bool) {
+		up := ups[name]
+		if up == nil {
+			return nil, false
+		}
+		targets := up.Targets()
+		u, err := url.Parse(targets[turn.Add(1)%uint64(len(targets))].URL)
+		return u, err == nil
+	}
+}

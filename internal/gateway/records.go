@@ -1,0 +1,137 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/oncegate/oncegate/internal/answer"
+	"github.com/oncegate/oncegate/internal/config"
+	"github.com/oncegate/oncegate/internal/dedup"
+	"github.com/oncegate/oncegate/internal/dedup/embedded"
+	"github.com/oncegate/oncegate/internal/dedup/memory"
+)
+
+const (
+	backlogTime = 5 * time.Second  // how long a stop waits for results that the store did not take yet
+	surveyEvery = 30 * time.Second // between two looks at everything that is open
+	surveyTime  = 20 * time.Second
+)
+
+// records are those of keyed writes, with what has to end with them.
+type records struct {
+	*dedup.Records
+	closers []func() error // in the order of opening
+	stop    context.CancelFunc
+	ended   chan struct{} // closed when the survey has ended
+}
+
+// store opens the records of keyed writes at the first call; later calls give the same.
+func (s *State) store(cfg config.StateConfig) (*dedup.Records, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.records != nil {
+		return s.records.Records, nil
+	}
+	sealer, err := sealer(cfg)
+	if err != nil {
+		return nil, err
+	}
+	r := &records{ended: make(chan struct{})}
+	deps := dedup.Deps{Sealer: sealer, Log: s.Logger, Meter: s.Metrics}
+	store, err := s.open(cfg, r, &deps)
+	if err != nil {
+		return nil, errors.Join(err, r.closeStores())
+	}
+	r.Records = dedup.NewRecords(store, deps)
+	var ctx context.Context
+	ctx, r.stop = context.WithCancel(context.Background())
+	s.Metrics.Records(r)
+	go s.survey(ctx, r)
+	s.records = r
+	return r.Records, nil
+}
+
+// Records are the records of keyed writes; nil when no route ever needed them.
+func (s *State) Records() *dedup.Records {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.records == nil {
+		return nil
+	}
+	return s.records.Records
+}
+
+func sealer(cfg config.StateConfig) (*answer.Sealer, error) {
+	current := cfg.EncryptionKey.Reveal()
+	if current == "" {
+		return nil, nil
+	}
+	by, err := answer.NewSealer([]byte(current))
+	if err != nil {
+		return nil, fmt.Errorf("state.encryption_key: %w", err)
+	}
+	return by, nil
+}
+
+// open opens the store that the document names, and what it needs beside it.
+func (s *State) open(cfg config.StateConfig, r *records, deps *dedup.Deps) (dedup.Store, error) {
+	switch cfg.Store {
+	case "memory":
+		s.Logger.Warn("state.store is memory: records of keyed writes are lost at exit, use it for development only")
+		store := memory.New(memory.Options{})
+		deps.Secrets = store
+		return store, nil
+	case "redis":
+		return s.openRedis(cfg, r, deps)
+	}
+	store, err := embedded.Open(filepath.Join(cfg.Path, "dedup"), embedded.Options{Log: s.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("opening state.path %s: %w", cfg.Path, err)
+	}
+	r.closers, deps.Secrets = append(r.closers, store.Close), store
+	return store, nil
+}
+
+func (s *State) openRedis(config.StateConfig, *records, *dedup.Deps) (dedup.Store, error) {
+	return nil, errors.New("state.store: redis is not wired yet")
+}
+
+// survey looks at the open records again and again, for the metrics and for the status checks.
+func (s *State) survey(ctx context.Context, r *records) {
+	defer close(r.ended)
+	tick := time.NewTicker(surveyEvery)
+	defer tick.Stop()
+	for {
+		took, cancel := context.WithTimeout(ctx, surveyTime)
+		found, err := r.Survey(took)
+		cancel()
+		if err == nil {
+			s.Metrics.OpenRecords(found.InFlight, found.Unknown, found.OldestUnknown)
+		} else if ctx.Err() == nil {
+			s.Logger.Warn("the open records of keyed writes can't be counted", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (r *records) close() error {
+	r.stop()
+	<-r.ended
+	ctx, cancel := context.WithTimeout(context.Background(), backlogTime)
+	defer cancel()
+	return errors.Join(r.Records.Close(ctx), r.closeStores())
+}
+
+func (r *records) closeStores() (err error) {
+	for i := len(r.closers) - 1; i >= 0; i-- {
+		err = errors.Join(err, r.closers[i]())
+	}
+	return err
+}
