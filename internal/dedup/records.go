@@ -10,6 +10,7 @@ import (
 
 	"github.com/oncegate/oncegate/internal/answer"
 	"github.com/oncegate/oncegate/internal/dedup/record"
+	"github.com/oncegate/oncegate/internal/failpoint"
 )
 
 // The time that a store has to answer. Nobody waits longer; finishing is not hurried by the client or its deadline.
@@ -129,6 +130,7 @@ func (r *Records) begin(ctx context.Context, key record.Key, c record.Claim) (re
 	defer cancel()
 	start := time.Now()
 	found, err := r.store.Begin(ctx, key, c)
+	failpoint.Hit(failpoint.BeginSent)
 	r.meter.StoreTime("begin", time.Since(start), err != nil)
 	return found, err
 }
@@ -140,6 +142,7 @@ func (r *Records) finish(ctx context.Context, key record.Key, token record.Token
 	defer cancel()
 	start := time.Now()
 	outcome, err := r.store.Finish(ctx, key, token, res)
+	failpoint.Hit(failpoint.FinishSent)
 	r.meter.StoreTime("finish", time.Since(start), err != nil)
 	switch {
 	case err != nil:

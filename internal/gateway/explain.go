@@ -37,8 +37,8 @@ func Steps(doc *config.Document, r *config.RouteConfig) []Step {
 		if scope == "" {
 			scope = r.To
 		}
-		steps = append(steps, Step{"dedup", fmt.Sprintf("key %s for %s, scope %s, answers kept %s, keys %s",
-			d.Key, strings.Join(d.Methods, " "), scope, d.Keep.Answer, d.Keep.Key)})
+		steps = append(steps, Step{"dedup", fmt.Sprintf("key %s for %s, scope %s, answers kept %s, keys %s%s",
+			d.Key, strings.Join(d.Methods, " "), scope, d.Keep.Answer, d.Keep.Key, dedupExtras(d))})
 	} else {
 		steps = append(steps, Step{"dedup", "none; a key passes with Idempotency-Status: ignored"})
 	}
@@ -53,6 +53,27 @@ func Steps(doc *config.Document, r *config.RouteConfig) []Step {
 		targets[i] = t.URL
 	}
 	return append(steps, Step{"upstream", r.To + ": " + strings.Join(targets, " ")})
+}
+
+// dedupExtras are the words for what a route says beyond the usual.
+func dedupExtras(d *dedup.Config) string {
+	words := ""
+	if d.Wait > 0 {
+		words += ", duplicates wait " + d.Wait.String()
+	}
+	if d.UpstreamDedup {
+		words += ", an unknown outcome is sent again with the same key"
+	}
+	if d.StatusCheck != nil {
+		words += ", an unknown outcome is asked about"
+	}
+	if d.PerClient != nil && d.PerClient.NewKeys.Count > 0 {
+		words += ", at most " + d.PerClient.NewKeys.String() + " new keys a client"
+	}
+	if d.OnStoreFailure == "allow" {
+		words += ", unprotected while the store fails"
+	}
+	return words
 }
 
 // Describe writes the plan of each route.
