@@ -30,6 +30,9 @@ func (r *Result) Files() error {
 			checkRoots(found.Key("upstreams").Key(name).Key("tls").Key("ca"), ca)
 		}
 	}
+	if t := r.Document.State.Redis.TLS; t != nil && t.CA != "" && r.Document.State.Store == "redis" {
+		checkRoots(found.Key("state").Key("redis").Key("tls").Key("ca"), t.CA)
+	}
 	report := newReport(r.file)
 	report.take(r.root, found.List())
 	return report.err(r.lines, r.clean)

@@ -21,6 +21,7 @@ upstreams:
   up: { targets: ["https://up.test"], tls: { ca: ` + junk + ` } }
   other: { targets: ["https://up.test"], tls: { ca: /no/such.ca } }
 routes: [ { id: a, match: { path: /a }, auth: none, to: up } ]
+state: { store: redis, redis: { addresses: ["127.0.0.1:6379"], tls: { ca: /no/redis.ca } } }
 `
 	result, err := Parse("f", []byte(text), testEnv)
 	if err != nil {
@@ -36,11 +37,12 @@ routes: [ { id: a, match: { path: /a }, auth: none, to: up } ]
 		"f:4:58: issuers.far.keys[1]: key file " + junk + ": neither PEM nor a JSON key set",
 		"f:6:50: upstreams.up.tls.ca: " + junk + " holds no certificate in PEM form",
 		"f:7:53: upstreams.other.tls.ca: can't read /no/such.ca: no such file or directory",
+		"f:9:75: state.redis.tls.ca: can't read /no/redis.ca: no such file or directory",
 	}
 	if got := strings.Split(problems.Error(), "\n"); strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwanted\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	good := strings.NewReplacer("listen:", "#", "keys: [/no/such.pem, "+junk+"]", "jwks: https://id.test/", ", tls: { ca: "+junk+" }", "", ", tls: { ca: /no/such.ca }", "").Replace(text)
+	good := strings.NewReplacer("listen:", "#", "keys: [/no/such.pem, "+junk+"]", "jwks: https://id.test/", ", tls: { ca: "+junk+" }", "", ", tls: { ca: /no/such.ca }", "", ", tls: { ca: /no/redis.ca }", "").Replace(text)
 	if result, err = Parse("f", []byte(good), testEnv); err != nil {
 		t.Fatal(err)
 	}

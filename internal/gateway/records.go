@@ -12,6 +12,7 @@ import (
 	"github.com/oncegate/oncegate/internal/dedup"
 	"github.com/oncegate/oncegate/internal/dedup/embedded"
 	"github.com/oncegate/oncegate/internal/dedup/memory"
+	"github.com/oncegate/oncegate/internal/dedup/spool"
 )
 
 const (
@@ -69,7 +70,11 @@ func sealer(cfg config.StateConfig) (*answer.Sealer, error) {
 	if current == "" {
 		return nil, nil
 	}
-	by, err := answer.NewSealer([]byte(current))
+	previous := make([][]byte, len(cfg.PreviousKeys))
+	for i, key := range cfg.PreviousKeys {
+		previous[i] = []byte(key.Reveal())
+	}
+	by, err := answer.NewSealer([]byte(current), previous...)
 	if err != nil {
 		return nil, fmt.Errorf("state.encryption_key: %w", err)
 	}
@@ -95,8 +100,14 @@ func (s *State) open(cfg config.StateConfig, r *records, deps *dedup.Deps) (dedu
 	return store, nil
 }
 
-func (s *State) openRedis(config.StateConfig, *records, *dedup.Deps) (dedup.Store, error) {
-	return nil, errors.New("state.store: redis is not wired yet")
+// openSpool opens the folder for results that a store elsewhere did not take.
+func (s *State) openSpool(cfg config.StateConfig, r *records, deps *dedup.Deps) error {
+	disk, err := spool.Open(filepath.Join(cfg.Path, "spool"), spool.Options{Log: s.Logger})
+	if err != nil {
+		return fmt.Errorf("opening state.path %s: %w", cfg.Path, err)
+	}
+	r.closers, deps.Spool = append(r.closers, disk.Close), disk
+	return nil
 }
 
 // survey looks at the open records again and again, for the metrics and for the status checks.

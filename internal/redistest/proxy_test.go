@@ -233,6 +233,18 @@ func TestBurstsAreRoundTrips(t *testing.T) {
 	if n := p.Bursts(); n != 5 {
 		t.Fatalf("%d bursts after three more", n)
 	}
+	_, _ = io.WriteString(w.Conn, "PI") // one command in two packets
+	await(t, settleBound, "the first half arrives", func() string {
+		if p.Bursts() < 6 {
+			return "not yet"
+		}
+		return ""
+	})
+	w.send("NG")
+	w.expect("+PONG")
+	if n := p.Bursts(); n != 6 {
+		t.Fatalf("%d bursts after a command in two packets", n)
+	}
 }
 
 func TestProxyOfNothingCloses(t *testing.T) {

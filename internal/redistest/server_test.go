@@ -148,6 +148,11 @@ func TestNoServerOutlivesTheTestProcess(t *testing.T) {
 			if pid == 0 {
 				t.Skip("redis-server is not on PATH")
 			}
+			t.Cleanup(func() {
+				if t.Failed() {
+					_ = syscall.Kill(-pid, syscall.SIGKILL)
+				}
+			})
 			await(t, settleBound, "the server is gone", func() string {
 				if conn, err := net.Dial("tcp", address(port)); err == nil {
 					conn.Close()
