@@ -6,7 +6,7 @@ COMMIT     ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS    := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME   ?= 5m
-FUZZ       := wire:FuzzCanonical wire:FuzzHead wire:FuzzKey routes:FuzzMatch config:FuzzParse auth:FuzzToken auth/keyset:FuzzJWKS upstream:FuzzAnswer
+FUZZ       := wire:FuzzCanonical wire:FuzzHead wire:FuzzKey routes:FuzzMatch config:FuzzParse auth:FuzzToken auth/keyset:FuzzJWKS upstream:FuzzAnswer answer:FuzzOpen dedup/spool:FuzzEntry
 
 .PHONY: build demo test lint fuzz fuzz-short bench chaos chaos-short soak image clean
 

@@ -10,12 +10,6 @@ import (
 	"time"
 )
 
-type bench struct {
-	dir, binary      string
-	origin           *origin
-	requests, rounds int
-}
-
 // scenario is one load and the contestants that carry it; the first is what the others are compared with.
 type scenario struct {
 	name, about string
@@ -116,19 +110,26 @@ func (b *bench) token() (string, error) {
 }
 
 func (b *bench) document(body, address string) (string, error) {
-	text := fmt.Sprintf("version: 1\nlisten: { address: %q, drain: { notice: 0s, timeout: 5s } }\nadmin: { address: %q }\nstate: { store: memory }\n%s", address, freeAddress(), body)
+	return b.documentOn("{ store: memory }", body, address)
+}
+
+// documentOn writes a document with the state that is given.
+func (b *bench) documentOn(state, body, address string) (string, error) {
+	text := fmt.Sprintf("version: 1\nlisten: { address: %q, drain: { notice: 0s, timeout: 5s } }\nadmin: { address: %q }\nstate: %s\n%s", address, freeAddress(), state, body)
 	file := filepath.Join(b.dir, fmt.Sprintf("gateway-%s.yaml", strings.ReplaceAll(address, ":", "-")))
 	return file, os.WriteFile(file, []byte(text), 0o600)
 }
 
 // oncegate starts the gateway with a document; its access log goes to a file.
 func oncegate(document func(*bench) string) func(*bench) (*process, error) {
-	return func(b *bench) (*process, error) {
-		address := freeAddress()
-		file, err := b.document(document(b), address)
-		if err != nil {
-			return nil, err
-		}
-		return spawn(address, file+".log", b.binary, "run", "-config", file)
+	return func(b *bench) (*process, error) { return b.oncegateOn("{ store: memory }", document(b)) }
+}
+
+func (b *bench) oncegateOn(state, body string) (*process, error) {
+	address := freeAddress()
+	file, err := b.documentOn(state, body, address)
+	if err != nil {
+		return nil, err
 	}
+	return spawn(address, file+".log", b.binary, "run", "-config", file)
 }

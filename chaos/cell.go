@@ -19,10 +19,13 @@ type Cell struct {
 	Topology  Topology
 	Behaviour string
 	Habit     Habit
-	Route     string // "" is /w
-	Ops       int    // operations; 0: as many as the mode says
-	Pace      time.Duration
-	Tags      string // of the gateway's build besides failpoint
+	Route     string        // "" is /w
+	Ops       int           // operations at least; 0: 48
+	Rounds    int           // faults; the work goes on until they are done. 0: as many as the work leaves time for
+	Pace      time.Duration // between two operations of a client
+	Rest      time.Duration // between the work and the last questions
+	Tags      string        // of the gateway's build besides failpoint
+	Suffix    int           // tells cells apart that are otherwise the same
 }
 
 // Name is what replays the cell.
@@ -38,7 +41,11 @@ func (c Cell) Name() string {
 	if route == "" {
 		route = "w"
 	}
-	return fmt.Sprintf("%s/%s/%s/%s/%s", c.Topology.Name, point, c.Behaviour, c.Habit, route)
+	name := fmt.Sprintf("%s/%s/%s/%s/%s", c.Topology.Name, point, c.Behaviour, c.Habit, route)
+	if c.Suffix > 0 {
+		name += fmt.Sprintf("/%d", c.Suffix)
+	}
+	return name
 }
 
 // Outcome is what a cell came to.
@@ -84,14 +91,12 @@ func RunCell(t testing.TB, binary string, cell Cell, seed uint64, dir string) (o
 	if err != nil {
 		return out, err
 	}
-	principals := []string{"alice", "bob", "carol"}
 	client, err := NewClient(fleet.Addresses(), !cell.Topology.Shared, h, principals)
 	if err != nil {
 		return out, err
 	}
 	w := work{cell: cell, fleet: fleet, client: client, history: h, seed: seed, route: route}
-	ops := w.operations(r, principals)
-	if err := w.run(ops); err != nil {
+	if err := w.run(r); err != nil {
 		return out, err
 	}
 	if out.Verdict, err = w.judge(); err != nil {
@@ -110,18 +115,18 @@ func (c Cell) arms(r *rand.Rand) (all []string) {
 	if c.Point == "" {
 		return nil
 	}
-	for i := range kills {
-		n := 1 + r.IntN(8)
-		if c.atStart() {
-			n = 1
-			if i == 0 {
-				all = append(all, "")
-			}
+	if c.atStart() {
+		plain := 1
+		if c.Point == "K13e" {
+			plain = 6 // each start leaves a table; it takes some for a compaction
 		}
-		all = append(all, c.Point+"@"+strconv.Itoa(n))
-		if c.atStart() {
-			all = append(all, "")
+		for range kills {
+			all = append(append(all, make([]string, plain)...), c.Point+"@1")
 		}
+		return all
+	}
+	for range kills {
+		all = append(all, c.Point+"@"+strconv.Itoa(1+r.IntN(8)))
 	}
 	return all
 }
@@ -141,26 +146,21 @@ type work struct {
 	ops     []Op
 }
 
-// operations draws what the clients do. Neighbours use the same keys with the same bodies under different names.
-func (w *work) operations(r *rand.Rand, principals []string) []Op {
-	b := behaviour(w.cell.Behaviour)
-	n := w.cell.Ops
-	if n == 0 {
-		n = 48
+// next draws the n-th operation. Neighbours use the same key with the same body under different names.
+func (w *work) next(r *rand.Rand, n int) (ops []Op) {
+	s := behaviour(w.cell.Behaviour).draw(r)
+	s.Op = fmt.Sprintf("op%d", n)
+	s.Dedup = w.route == RouteDedup
+	for j := range 1 + r.IntN(2) {
+		ops = append(ops, Op{Slot{w.route, principals[(n+j)%len(principals)], fmt.Sprintf("key-%d", n)}, s})
 	}
-	for i := 0; len(w.ops) < n; i++ {
-		s := b.draw(r)
-		s.Op = fmt.Sprintf("op%d", i)
-		s.Dedup = w.route == RouteDedup
-		for j := range 1 + r.IntN(2) {
-			w.ops = append(w.ops, Op{Slot{w.route, principals[(i+j)%len(principals)], fmt.Sprintf("key-%d", i)}, s})
-		}
-	}
-	return w.ops
+	return ops
 }
 
+var principals = []string{"alice", "bob", "carol"}
+
 // run has the clients work while the nemesis does harm, heals, waits and asks for every key once more.
-func (w *work) run(ops []Op) error {
+func (w *work) run(r *rand.Rand) error {
 	if w.cell.Point == "" {
 		for _, g := range w.fleet.Gateways {
 			if err := g.Ready(readyFor); err != nil {
@@ -168,45 +168,81 @@ func (w *work) run(ops []Op) error {
 			}
 		}
 	}
-	stop := make(chan struct{})
-	nemesis := make(chan error, 1)
-	go func() { nemesis <- w.harm(stop) }()
-	w.each(ops, func(op Op, r *rand.Rand) {
+	stop, ended := make(chan struct{}), make(chan struct{})
+	harm := errors.New("the nemesis was ended by its own test")
+	go func() {
+		defer close(ended) // also when redistest ends the goroutine
+		harm = w.harm(stop)
+	}()
+	w.each(w.produce(r, ended), func(op Op, r *rand.Rand) {
 		w.client.Run(op, w.cell.Habit, r, nil)
 		wait(w.cell.Pace, nil)
 	})
 	close(stop)
-	err := <-nemesis
+	<-ended
 	w.points = w.fleet.Gateways[0].Points()
-	if healed := w.fleet.Heal(readyFor); healed != nil {
-		return errors.Join(err, healed)
+	if err := w.fleet.Heal(readyFor); err != nil {
+		return errors.Join(harm, err)
 	}
-	w.settle(ops)
-	return err
+	wait(w.cell.Rest, nil)
+	if w.route != RouteBrief {
+		w.settle()
+	}
+	return harm
+}
+
+// produce gives operations until there are enough of them and, where it has rounds to do, the nemesis has ended.
+func (w *work) produce(r *rand.Rand, ended <-chan struct{}) <-chan Op {
+	most := w.cell.Ops
+	if most == 0 {
+		most = 48
+	}
+	out := make(chan Op)
+	go func() {
+		defer close(out)
+		for n := 0; ; n++ {
+			for _, op := range w.next(r, n) {
+				w.ops = append(w.ops, op)
+				out <- op
+			}
+			if len(w.ops) < most {
+				continue
+			}
+			select {
+			case <-ended:
+				return
+			default:
+				if w.cell.Rounds == 0 {
+					return
+				}
+			}
+		}
+	}()
+	return out
 }
 
 // each runs f for every operation, some at once.
-func (w *work) each(ops []Op, f func(Op, *rand.Rand)) {
+func (w *work) each(ops <-chan Op, f func(Op, *rand.Rand)) {
 	var group sync.WaitGroup
-	next := make(chan int)
 	for worker := range workers {
 		r := rand.New(rand.NewPCG(w.seed, 100+uint64(worker)))
 		group.Go(func() {
-			for i := range next {
-				f(ops[i], r)
+			for op := range ops {
+				f(op, r)
 			}
 		})
 	}
-	for i := range ops {
-		next <- i
-	}
-	close(next)
 	group.Wait()
 }
 
 // settle asks for every key until it has come to an end; leases may have to run out first.
-func (w *work) settle(ops []Op) {
+func (w *work) settle() {
 	limit := time.Now().Add(Lease + 10*time.Second)
+	ops := make(chan Op, len(w.ops))
+	for _, op := range w.ops {
+		ops <- op
+	}
+	close(ops)
 	w.each(ops, func(op Op, r *rand.Rand) {
 		for {
 			call := w.client.Ask(op, "", w.client.gateway(op.Slot, r), true)
@@ -232,7 +268,7 @@ func (w *work) judge() (Verdict, error) {
 		return Verdict{}, err
 	}
 	run.Calls, run.Faults = w.history.Snapshot()
-	if l, loses := w.fleet.Store.(interface{ MayLose([]Call) map[Slot]int64 }); loses {
+	if l, loses := w.fleet.Store.(interface{ MayLose([]Call) map[Slot][]int64 }); loses {
 		run.Rules.MayLose = l.MayLose(run.Calls)
 	}
 	if run.Dump, err = w.dump(); err != nil {
@@ -242,6 +278,9 @@ func (w *work) judge() (Verdict, error) {
 }
 
 func (w *work) dump() (all []Record, err error) {
+	if w.route == RouteBrief {
+		return nil, nil
+	}
 	if d, dumps := w.fleet.Store.(interface{ Dump() ([]Record, error) }); dumps {
 		return d.Dump()
 	}

@@ -1,11 +1,13 @@
 package chaos
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"hash/fnv"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,7 +28,7 @@ func runTests(m *testing.M) int {
 		return 0
 	}
 	flag.Parse()
-	_ = flag.Set("test.parallel", "6") // cells mostly wait
+	_ = flag.Set("test.parallel", "10") // cells mostly wait
 	dir, err := os.MkdirTemp("", "oncegate-chaos-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -70,6 +72,10 @@ func play(t *testing.T, cell Cell) Outcome {
 		t.Fatal(err)
 	}
 	out, err := RunCell(t, binary(t, strings.TrimSpace("failpoint "+cell.Tags)), cell, seed, dir)
+	if errors.Is(err, ErrNotSupported) {
+		out.Forget()
+		t.Skip(err)
+	}
 	if err == nil && len(out.Verdict.Violations) == 0 {
 		out.Forget()
 		return out
@@ -113,9 +119,26 @@ func TestChaos(t *testing.T) {
 	t.Logf("\n%s", table.String())
 }
 
+// TestChaosFailovers takes as many failovers of each kind of fleet as ONCEGATE_CHAOS_FAILOVERS says. A fleet without waits has to
+// lose something, within what is computed beforehand: a harness that finds no loss there is broken.
+func TestChaosFailovers(t *testing.T) {
+	n, _ := strconv.Atoi(os.Getenv("ONCEGATE_CHAOS_FAILOVERS"))
+	if n == 0 {
+		t.Skip("ONCEGATE_CHAOS_FAILOVERS says none")
+	}
+	table := Summary{}
+	for _, cell := range FailoverCells(n) { // one after the other: a failover is a matter of time
+		t.Run(cell.Name(), func(t *testing.T) { table.Add(play(t, cell)) })
+	}
+	t.Logf("\n%s", table.String())
+	if lost, failovers := table.Losses("sentinel"); failovers >= 20 && lost == 0 {
+		t.Errorf("nothing was lost in %d failovers without waits", failovers)
+	}
+}
+
 func named(t *testing.T, name string) (cells []Cell) {
 	t.Helper()
-	for _, c := range append(ShortCells(), FullCells()...) {
+	for _, c := range slices.Concat(ShortCells(), FullCells(), FailoverCells(1000)) {
 		if c.Name() == name {
 			return []Cell{c}
 		}

@@ -21,8 +21,9 @@ type Rules struct {
 	UpstreamDedup bool // an unknown outcome is sent again with the same forwarded key
 	Reconciler    bool // unknown outcomes are asked about: none is left at rest
 	Expires       bool // answers are over soon: completed may become sealed
-	// MayLose are slots of which the store may have lost what it acknowledged before that instant: its failover keeps no more.
-	MayLose map[Slot]int64
+	// MayLose are slots of which the store may have lost what it acknowledged before these instants: its failover keeps no
+	// more. Between two of them everything holds.
+	MayLose map[Slot][]int64
 }
 
 // Record is what a store holds of a key.
@@ -64,11 +65,10 @@ func Check(run Run) Verdict {
 	v := Verdict{Slots: len(c.views), Executions: len(run.Ledger)}
 	for _, w := range c.views {
 		full := c.slot(w)
-		since, may := run.Rules.MayLose[w.slot]
-		if !may {
+		if at := run.Rules.MayLose[w.slot]; len(at) == 0 {
 			v.Violations = append(v.Violations, full...)
 		} else {
-			kept := c.slot(w.since(since))
+			kept := c.parts(w, at)
 			v.Violations = append(v.Violations, kept...)
 			v.Losses = append(v.Losses, without(full, kept)...)
 		}
@@ -140,16 +140,35 @@ func (c *checker) index() {
 	}
 }
 
-// since leaves out what the store may have forgotten: calls that ended before t, and executions of calls that began before it.
-func (w *view) since(t int64) *view {
+const (
+	forever = int64(1) << 62
+	grace   = int64(300e6) // an answer that was acknowledged before a loss may still be on its way
+)
+
+// parts holds what lies between losses against the invariants.
+func (c *checker) parts(w *view, losses []int64) (all []Violation) {
+	slices.Sort(losses)
+	for i, from := range losses {
+		until := forever
+		if i+1 < len(losses) {
+			until = losses[i+1]
+		}
+		all = append(all, c.slot(w.between(from, until))...)
+	}
+	return all
+}
+
+// between shows the calls that were answered in a time, and the executions of calls that began in it.
+func (w *view) between(from, until int64) *view {
 	v := &view{slot: w.slot, lost: true}
 	for _, call := range w.calls {
-		if call.End == 0 || call.End >= t {
+		late := call.Start < from && call.End != 0 && call.End < from+grace
+		if !late && (call.End >= from && call.End < until || call.End == 0 && until == forever) {
 			v.calls = append(v.calls, call)
 		}
 	}
 	for _, e := range w.execs {
-		if call := w.call(e.Call); call != nil && call.Start >= t {
+		if call := w.call(e.Call); call != nil && call.Start >= from && e.T < until {
 			v.execs = append(v.execs, e)
 		}
 	}

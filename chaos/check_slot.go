@@ -8,7 +8,7 @@ func (c *checker) effects(w *view, r *report) {
 		if e.Effect {
 			effects++
 		}
-		if !FreesKey(e.Status) {
+		if !FreesKey(e.Status) && (e.Effect || !c.run.Rules.Reconciler) { // a reconciler learns that one was without effect
 			dispatches++
 		}
 		if e.Forwarded != w.execs[0].Forwarded {
@@ -71,7 +71,7 @@ func (c *checker) order(w *view, r *report) {
 		}
 	}
 	for _, call := range w.calls {
-		if m := call.Means(); (m == Doubled || m == Odd) && !w.lost {
+		if m := call.Means(); m == Odd || m == Bare || m == Doubled && !w.lost {
 			r.add("I10", "%s was answered %s: %d %s %s", call.ID, m, call.Answer.Status, call.Answer.Kind, call.Answer.Said)
 		}
 	}

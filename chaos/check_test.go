@@ -100,11 +100,11 @@ func TestCheckerReports(t *testing.T) {
 		run        Run
 	}{
 		{"two effects", "I1", Run{Calls: []Call{broke("a1", 0, 10), told("a2", 20, 30, real201("x2"))}, Ledger: []Execution{ran("x1", "a1", 5), ran("x2", "a2", 25)}}},
-		{"two dispatches", "I1", Run{Calls: []Call{broke("a1", 0, 10), told("a2", 20, 30, real201("x2"))}, Ledger: []Execution{with1(ran("x1", "a1", 5)), ran("x2", "a2", 25)}}},
+		{"two dispatches", "I1", Run{Calls: []Call{broke("a1", 0, 10), told("a2", 20, 30, real201("x2"))}, Ledger: []Execution{noEffect(ran("x1", "a1", 5)), ran("x2", "a2", 25)}}},
 		{"two forwarded keys", "I1", Run{Rules: Rules{UpstreamDedup: true}, Calls: []Call{broke("a1", 0, 10), told("a2", 20, 30, real201("x1"))}, Ledger: []Execution{ran("x1", "a1", 5), {Exec: "x1", Call: "a2", Forwarded: "G", Attempt: 2, T: ms(25)}}}},
 		{"attempts do not rise", "I1", Run{Rules: Rules{UpstreamDedup: true}, Calls: []Call{broke("a1", 0, 10), told("a2", 20, 30, real201("x1"))}, Ledger: []Execution{ran("x1", "a1", 5), {Exec: "x1", Call: "a2", Forwarded: "F", T: ms(25)}}}},
 		{"another replay", "I2", Run{Calls: pair(real201("x1"), replay("x9")), Ledger: append(one, Execution{Exec: "x9", Call: "a1", Forwarded: "F", Effect: true, Status: 201})}},
-		{"other headers", "I2", Run{Calls: pair(real201("x1"), with2(replay("x1"))), Ledger: one}},
+		{"other headers", "I2", Run{Calls: pair(real201("x1"), otherHeaders(replay("x1"))), Ledger: one}},
 		{"an answer of nothing", "I2", Run{Calls: []Call{told("a1", 0, 10, real201("x7"))}}},
 		{"a lost answer", "I3", Run{Calls: pair(real201("x1"), unknown), Ledger: one}},
 		{"running after the answer", "I3", Run{Calls: pair(real201("x1"), running), Ledger: one}},
@@ -148,29 +148,29 @@ func TestCheckerReports(t *testing.T) {
 	}
 }
 
-func with1(e Execution) Execution { e.Effect = false; return e }
+func noEffect(e Execution) Execution { e.Effect = false; return e }
 
-func with2(a Answer) Answer { a.Kept = "other"; return a }
+func otherHeaders(a Answer) Answer { a.Kept = "other"; return a }
 
 // What a store may lose is counted, and excused only up to the moment of the loss.
 func TestCheckerKnowsWhatMayBeLost(t *testing.T) {
 	twice := Run{
-		Calls:  []Call{told("a1", 0, 10, real201("x1")), told("a2", 30, 40, real201("x2")), last(told("a3", 90, 91, replay("x2")))},
+		Calls:  []Call{told("a1", 0, 10, real201("x1")), told("a2", 30, 40, real201("x2")), last(told("a3", 900, 910, replay("x2")))},
 		Ledger: []Execution{ran("x1", "a1", 5), ran("x2", "a2", 35)},
-		Rules:  Rules{MayLose: map[Slot]int64{mine: ms(20)}},
+		Rules:  Rules{MayLose: map[Slot][]int64{mine: {ms(20)}}},
 	}
 	v := Check(twice)
 	if len(v.Violations) != 0 || len(v.Losses) == 0 {
 		t.Errorf("a declared loss: %v, losses %v", v.Violations, v.Losses)
 	}
-	twice.Rules.MayLose[mine] = ms(3)
+	twice.Rules.MayLose[mine] = []int64{ms(-1000)}
 	if v := Check(twice); len(v.Violations) == 0 {
 		t.Error("what was acknowledged after the loss is excused, too")
 	}
 	blind := Run{ // a1's claim was lost, a2 claimed anew; then a1's late result may not pass for the answer
-		Calls:  []Call{told("a1", 0, 60, real201("x1")), told("a2", 30, 40, real201("x2")), last(told("a3", 90, 91, replay("x2")))},
+		Calls:  []Call{told("a1", 0, 600, real201("x1")), told("a2", 30, 40, real201("x2")), last(told("a3", 900, 910, replay("x2")))},
 		Ledger: []Execution{ran("x1", "a1", 5), ran("x2", "a2", 35)},
-		Rules:  Rules{MayLose: map[Slot]int64{mine: ms(20)}},
+		Rules:  Rules{MayLose: map[Slot][]int64{mine: {ms(20)}}},
 	}
 	if v := Check(blind); !slices.ContainsFunc(v.Violations, func(v Violation) bool { return v.Invariant == "I2" }) {
 		t.Errorf("two different answers after the loss: %v", v.Violations)

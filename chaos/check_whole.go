@@ -74,13 +74,15 @@ func (c *checker) dump(r *report) {
 		records[d.Forwarded] = d
 	}
 	for _, w := range c.views {
-		if _, may := c.run.Rules.MayLose[w.slot]; may || len(w.execs) == 0 {
+		if len(w.execs) == 0 {
 			continue
 		}
 		r.w = w
 		got := records[w.execs[0].Forwarded]
 		delete(records, w.execs[0].Forwarded)
-		c.record(w, got, r)
+		if _, may := c.run.Rules.MayLose[w.slot]; !may {
+			c.record(w, got, r)
+		}
 	}
 	r.w = &view{}
 	for key, d := range records {
@@ -103,7 +105,7 @@ func (c *checker) record(w *view, got Record, r *report) {
 		if e.Effect {
 			effects++
 		}
-		if !FreesKey(e.Status) {
+		if !FreesKey(e.Status) && (e.Effect || !c.run.Rules.Reconciler) {
 			open++
 		}
 	}

@@ -179,17 +179,22 @@ func (c *Client) Run(op Op, habit Habit, r *rand.Rand, stop <-chan struct{}) {
 	}
 }
 
+// storm sends most of the duplicates at once, and the others while the first may still run.
 func (c *Client) storm(op Op, r *rand.Rand) {
 	var group sync.WaitGroup
-	go1 := make(chan struct{})
-	for range stormful {
-		at := c.gateway(op.Slot, r)
+	start := make(chan struct{})
+	for i := range stormful {
+		at, late := c.gateway(op.Slot, r), time.Duration(0)
+		if i%3 == 2 {
+			late = time.Duration(r.IntN(400)) * time.Millisecond
+		}
 		group.Go(func() {
-			<-go1
+			<-start
+			wait(late, nil)
 			c.Ask(op, "", at, false)
 		})
 	}
-	close(go1)
+	close(start)
 	group.Wait()
 }
 

@@ -102,9 +102,9 @@ func (l *ledger) write(w http.ResponseWriter, r *http.Request) {
 	attempt, _ := strconv.Atoi(r.Header.Get("Idempotency-Attempt"))
 	e := Execution{
 		Call: r.Header.Get(callField), Op: s.Op, Forwarded: r.Header.Get("Idempotency-Key"), Attempt: attempt,
-		Body: hashed(body), Effect: s.Die != DieBefore, Arrived: arrived,
+		Body: hashed(body), Arrived: arrived,
 	}
-	if err := l.execute(&e, s); err != nil {
+	if err := l.execute(&e, &s); err != nil {
 		fmt.Fprintln(os.Stderr, "ledger:", err)
 		os.Exit(1) // without its disk it proves nothing
 	}
@@ -114,21 +114,21 @@ func (l *ledger) write(w http.ResponseWriter, r *http.Request) {
 
 func pause(ms int) { time.Sleep(time.Duration(ms) * time.Millisecond) }
 
-// execute has the effect, and notes it on disk.
-func (l *ledger) execute(e *Execution, s Script) error {
+// execute has the effect, and notes it on disk. A script that has run its times is an ordinary one from then on.
+func (l *ledger) execute(e *Execution, s *Script) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.n++
 	e.Exec = fmt.Sprintf("x%d-%d", os.Getpid(), l.n)
-	e.Status = s.Status
 	where := e.Body + e.Forwarded
 	l.arrived[where]++
-	if s.Times > 0 && l.arrived[where] > s.Times || e.Status == 0 {
+	if s.Times > 0 && l.arrived[where] > s.Times {
+		s.Status, s.Die = 0, ""
+	}
+	if e.Status = s.Status; e.Status == 0 {
 		e.Status = http.StatusCreated
 	}
-	if FreesKey(e.Status) {
-		e.Effect = false
-	}
+	e.Effect = s.Die != DieBefore && !FreesKey(e.Status)
 	if known, again := l.effects[e.Forwarded]; again && s.Dedup {
 		e.Exec, e.Effect = known.Exec, false
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/oncegate/oncegate/internal/redistest"
 )
 
 // The faults that need no store; a topology's store has more.
@@ -21,7 +23,11 @@ func (w *work) harm(stop <-chan struct{}) error {
 	if w.cell.atStart() {
 		todo = []string{KillGateway}
 	}
-	for i := 0; len(todo) > 0 && i < 20; i++ {
+	most := 20
+	if w.cell.Rounds > 0 {
+		most = w.cell.Rounds
+	}
+	for i := 0; len(todo) > 0 && i < most; i++ {
 		if !wait(time.Duration(150+r.IntN(400))*time.Millisecond, stop) {
 			return nil
 		}
@@ -49,6 +55,17 @@ func (w *work) disturb(name string, r *rand.Rand, stop <-chan struct{}) error {
 		one.Stop(time.Duration(100+r.IntN(600))*time.Millisecond, nil)
 	case StopLonger:
 		one.Stop(Lease+time.Second, nil)
+	case FailoverBoth:
+		s, ok := w.fleet.Store.(*fleetStore)
+		if !ok {
+			return fmt.Errorf("topology %s has no failover", w.cell.Topology.Name)
+		}
+		return s.failover(name, func(primary *redistest.Server) {
+			s.sever(primary)
+			for _, g := range gateways {
+				g.Kill() // they would tell the new primary what it lacks
+			}
+		})(w.history, stop)
 	default:
 		f := w.fleet.Store.Faults()[name]
 		if f == nil {

@@ -12,7 +12,7 @@ type Script struct {
 	After  int    `json:"after,omitempty"`  // milliseconds between the effect and the answer
 	Die    string `json:"die,omitempty"`    // see the constants
 	Status int    `json:"status,omitempty"` // of the answer, 201 by default
-	Times  int    `json:"times,omitempty"`  // so many arrivals get Status; later ones 201. 0: all
+	Times  int    `json:"times,omitempty"`  // so many arrivals get Status and Die; later ones 201. 0: all
 	Size   int    `json:"size,omitempty"`   // bytes of padding in the answer
 	Stream bool   `json:"stream,omitempty"` // the answer is an event stream
 	Dedup  bool   `json:"dedup,omitempty"`  // one effect per forwarded key
@@ -67,7 +67,7 @@ var Behaviours = []Behaviour{
 		return Script{Delay: 50 + r.IntN(150), After: r.IntN(200)}
 	}},
 	{"dies", func(r *rand.Rand) Script {
-		return Script{Delay: r.IntN(5), Die: []string{DieAfter, DieAfter, DieBefore, DieRST, DieHalf}[r.IntN(5)]}
+		return Script{Delay: r.IntN(5), Die: []string{DieAfter, DieAfter, DieBefore, DieRST, DieHalf}[r.IntN(5)], Times: 1}
 	}},
 	{"fails", func(r *rand.Rand) Script {
 		s := Script{Status: []int{500, 503, 422, 404, 400, 502, 504, 429, 401}[r.IntN(9)], Delay: r.IntN(5)}
@@ -84,7 +84,13 @@ var Behaviours = []Behaviour{
 	}},
 }
 
+// Lingers is an upstream that takes its time, but not too much: duplicates come while it works.
+var Lingers = Behaviour{"lingers", func(r *rand.Rand) Script { return Script{Delay: 600 + r.IntN(300)} }}
+
 func behaviour(name string) Behaviour {
+	if name == Lingers.Name {
+		return Lingers
+	}
 	for _, b := range Behaviours {
 		if b.Name == name {
 			return b

@@ -43,6 +43,14 @@ func (s *Summary) Add(o Outcome) {
 	r.took += o.Took
 }
 
+// Losses gives the declared losses and the failovers of a topology.
+func (s *Summary) Losses(topology string) (lost, failovers int) {
+	if r := s.rows[topology]; r != nil {
+		return r.losses, r.failovers
+	}
+	return 0, 0
+}
+
 // Unreached gives the places where no gateway ended, by topology.
 func (s *Summary) Unreached() (all []string) {
 	for name, r := range s.rows {

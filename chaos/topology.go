@@ -15,6 +15,7 @@ type Topology struct {
 	Name     string
 	Gateways int
 	Shared   bool // one store for all gateways
+	Replicas bool // the store has some
 	Open     func(t testing.TB) (Store, error)
 }
 
@@ -64,13 +65,13 @@ routes:
 
 // Routes beside /w.
 const (
-	RouteBrief = "brief" // answers are soon over
+	RouteBrief = "brief" // keys are soon over: nobody asks again
 	RouteDedup = "again" // the upstream honours the key
 	RouteAsked = "asked" // unknown outcomes are asked about
 )
 
 var moreRoutes = map[string]string{
-	RouteBrief: "  - { id: brief, match: { path: /brief }, dedup: { key: required, scope: brief, keep: { answer: 1s, key: 2h } }, to: ledger }\n",
+	RouteBrief: "  - { id: brief, match: { path: /brief }, dedup: { key: required, scope: brief, keep: { answer: 1s, key: 8s } }, to: ledger }\n",
 	RouteDedup: "  - { id: again, match: { path: /again }, dedup: { key: required, scope: again, upstream_dedup: true, keep: { answer: 1h, key: 2h } }, to: ledger }\n",
 	RouteAsked: "  - { id: asked, match: { path: /asked }, dedup: { key: required, scope: asked, status_check: { url: \"%s/executions/{key}\", executed: [200], not_executed: [404], settle: 3s }, keep: { answer: 1h, key: 2h } }, to: ledger }\n",
 }

@@ -51,6 +51,9 @@ func New(cfg config.AdminConfig, g *gateway.Gateway, reload *gateway.Reloader, l
 	api.Get("/config", s.config)
 	api.Get("/config/errors", s.configErrors)
 	api.Post("/reload", s.postReload)
+	api.Get("/executions", s.executions)
+	api.Post("/executions/:ref/settle", s.settle)
+	api.Delete("/subjects/:sub", s.eraseSubject)
 	return s
 }
 
@@ -134,7 +137,7 @@ func (s *Server) failed(c *fiber.Ctx, err error) error {
 		}
 	}
 	if kind == pipeline.Internal {
-		s.logger.Error("admin request failed", "path", c.Path(), "error", err.Error())
+		s.logger.Error("admin request failed", "path", c.Route().Path, "error", err.Error())
 	}
 	return problem(c, kind)
 }

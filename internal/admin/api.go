@@ -81,7 +81,7 @@ func (s *Server) configErrors(c *fiber.Ctx) error { return c.JSON(s.problems()) 
 
 func (s *Server) postReload(c *fiber.Ctx) error {
 	err := s.reload.Reload()
-	s.logger.Info("admin change", "change", "reload", "by", c.Context().RemoteAddr().String(), "ok", err == nil)
+	s.audit(c, "reload", err == nil)
 	if err != nil {
 		return c.Status(422).JSON(fiber.Map{"result": "failure", "errors": s.problems()})
 	}

@@ -136,7 +136,7 @@ func TestClaimTexts(t *testing.T) {
 func TestIdentityIsUnambiguous(t *testing.T) {
 	seen := map[string]string{}
 	for _, pair := range [][2]string{{"a", "bc"}, {"ab", "c"}, {"", "abc"}, {"abc", ""}, {"1:a", "bc"}, {"a", "1:bc"}, {"a\x00", "b"}, {"a", "\x00b"}} {
-		id := identity(pair[0], pair[1])
+		id := Identity(pair[0], pair[1])
 		if before, ok := seen[id]; ok {
 			t.Errorf("%q and %q are both %q", before, pair, id)
 		}

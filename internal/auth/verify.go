@@ -181,7 +181,7 @@ func (i *issuer) judge(s *scratch, h *header, t *token, key *keyset.Key, now tim
 		return nil, reason
 	}
 	subject, _ := c.textOf("sub")
-	e.client = pipeline.Client{Identity: identity(i.cfg.Issuer, subject), Subject: subject, Issuer: i.name, Claims: c}
+	e.client = pipeline.Client{Identity: Identity(i.cfg.Issuer, subject), Subject: subject, Issuer: i.name, Claims: c}
 	e.until = now.Add(cacheLife)
 	if end := time.Unix(int64(e.expires), 0).Add(i.cfg.Leeway.Std()); end.Before(e.until) {
 		e.until = end
@@ -189,7 +189,8 @@ func (i *issuer) judge(s *scratch, h *header, t *token, key *keyset.Key, now tim
 	return e, accepted
 }
 
-// identity joins issuer and subject so that no two pairs give the same text: the length of the issuer goes first.
-func identity(issuer, subject string) string {
+// Identity is the text of a client's identity: issuer and subject, joined so that no two pairs give the same. The length of the
+// issuer goes first.
+func Identity(issuer, subject string) string {
 	return strconv.Itoa(len(issuer)) + ":" + issuer + subject
 }

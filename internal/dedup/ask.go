@@ -36,7 +36,7 @@ func (q *question) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	case errors.Is(err, ErrNoExecution):
 		return pipeline.NotFound
 	case err != nil:
-		x.Problem.RetryAfter = 1
+		x.Problem = pipeline.Problem{Executed: pipeline.ExecutedUnknown, SameKey: pipeline.Yes, NewKey: pipeline.No, RetryAfter: 1}
 		return fmt.Errorf("%w: %w", pipeline.StoreUnavailable, err)
 	}
 	var named []byte

@@ -15,6 +15,9 @@ import (
 
 const statusField = "Idempotency-Status"
 
+// identity is the only encoding that a keyed write asks for: whoever asks again, with whatever Accept-Encoding, can read it.
+var identity = []byte("identity")
+
 // attempt is one keyed request on its way. From the claim on, every way out settles the record or frees it.
 type attempt struct {
 	*guard
@@ -30,7 +33,7 @@ type attempt struct {
 }
 
 func (a *attempt) serve(ctx context.Context) error {
-	if !a.forwardKey() {
+	if !a.forwardKey() || !a.x.Outgoing.Set("Accept-Encoding", identity) {
 		return fmt.Errorf("%w: no room for the forwarded key", pipeline.Internal)
 	}
 	found, wait, err := a.begin(ctx)
@@ -60,7 +63,11 @@ func (a *attempt) begin(ctx context.Context) (found record.Found, wait time.Dura
 	if admitted {
 		wait, admitted = g.admits(a.x)
 	}
-	capped := admitted && !g.records.caps.newKey(a.subject, g.cfg.PerClient, time.Now())
+	var paid charge
+	capped := false
+	if admitted {
+		paid, capped = g.records.caps.newKey(a.subject, g.cfg.PerClient, time.Now())
+	}
 	failpoint.Hit(failpoint.BeforeBegin)
 	found, err = g.records.begin(ctx, a.key, record.Claim{
 		Fingerprint: a.print,
@@ -72,8 +79,8 @@ func (a *attempt) begin(ctx context.Context) (found record.Found, wait time.Dura
 		Grant:       admitted && !capped,
 		Reclaim:     g.cfg.UpstreamDedup,
 	})
-	if admitted && !capped && (err != nil || found.Verdict != record.Acquired || found.Epoch > 1) {
-		g.records.caps.oldKey(a.subject, g.cfg.PerClient)
+	if err != nil || found.Verdict != record.Acquired || found.Epoch > 1 {
+		g.records.caps.oldKey(paid)
 	}
 	if capped && err == nil && found.Verdict == record.Miss {
 		return found, 0, a.capped()
@@ -128,6 +135,7 @@ func (a *attempt) unprotected(ctx context.Context, err error) error {
 // execute sends the request. Neither the client's leaving nor a panic leaves the record open.
 func (a *attempt) execute(ctx context.Context) error {
 	failpoint.Hit(failpoint.Claimed)
+	ctx = context.WithoutCancel(ctx)
 	if a.epoch > 1 && !a.x.Outgoing.Set(AttemptField, strconv.AppendUint(nil, uint64(a.epoch), 10)) {
 		a.free(ctx)
 		return fmt.Errorf("%w: no room for the attempt's number", pipeline.Internal)
@@ -135,7 +143,7 @@ func (a *attempt) execute(ctx context.Context) error {
 	a.x.Keyed = true
 	a.flight = a.records.flights.depart(a.key, a.print, a.cfg.Wait > 0)
 	a.renewal = a.records.renew(a.key, a.token, lease(a.x, time.Now()))
-	ctx = context.WithoutCancel(ctx)
+	defer a.ended()
 	defer a.panicked(ctx)
 	err := a.next.Serve(ctx, a.x)
 	if err != nil {
@@ -144,14 +152,20 @@ func (a *attempt) execute(ctx context.Context) error {
 	return a.answered(ctx)
 }
 
-// panicked runs last; only a panic finds the record unsettled. Nothing is recovered here.
+// ended leaves nothing behind that waits for this attempt, even when storing its result panicked.
+func (a *attempt) ended() {
+	a.renewal.stop()
+	a.records.flights.land(a.key, a.flight, record.Found{})
+}
+
+// panicked runs after the work; only a panic finds the record unsettled. Nothing is recovered here.
 func (a *attempt) panicked(ctx context.Context) {
 	if a.settled {
 		return
 	}
 	if a.x.Effect == pipeline.EffectNone && a.x.Attempt.Count == 0 {
 		a.free(ctx)
-		a.x.Problem = notSent
+		a.x.Problem = a.unsent()
 		return
 	}
 	_ = a.unknown(ctx, 0, nil)

@@ -2,9 +2,9 @@ package dedup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -22,28 +22,23 @@ const (
 	retryMost      = 5 * time.Second
 )
 
-// pending is a step that the store did not take.
-type pending struct {
-	key     record.Key
-	token   record.Token
-	result  record.Result
-	release bool
-	spooled bool // the spool has it, too
-}
-
 // backlog repeats steps, in turn, until the store takes them, with one goroutine. Results are in the spool, too, if there is
 // one: a crash loses nothing but releases, whose records end as unknown.
 type backlog struct {
 	store Store
 	spool Spool
 	ref   func(record.Key) string
+	meter Meter
 	log   *slog.Logger
 
-	mu     sync.Mutex
-	queue  []pending
-	bytes  int // in memory only
-	disk   int // in the spool, too
-	closed bool
+	step sync.Mutex // held while a step is taken: erase waits for it
+
+	mu      sync.Mutex
+	queue   []pending
+	spooled int // of the queue
+	bytes   int // in memory only
+	disk    int // in the spool, too
+	closed  bool
 
 	wake  chan struct{} // holds one: there is something to do, or to end
 	ctx   context.Context
@@ -51,77 +46,41 @@ type backlog struct {
 	ended chan struct{}
 }
 
-func newBacklog(store Store, spool Spool, ref func(record.Key) string, log *slog.Logger) *backlog {
-	b := &backlog{store: store, spool: spool, ref: ref, log: log, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+func newBacklog(store Store, spool Spool, ref func(record.Key) string, meter Meter, log *slog.Logger) *backlog {
+	b := &backlog{store: store, spool: spool, ref: ref, meter: meter, log: log, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	b.inherit()
 	go b.run()
 	return b
 }
 
-// inherit takes over what an earlier run left in the spool.
+// inherit takes over what an earlier run left in the spool. A result whose key would be forgotten by now is dropped: storing it
+// would have the key answer again.
 func (b *backlog) inherit() {
 	if b.spool == nil {
 		return
 	}
+	var old []spool.Entry
 	err := b.spool.All(func(e spool.Entry) bool {
+		if time.Since(e.At) >= max(e.Result.KeepKey, e.Result.KeepAnswer) {
+			old = append(old, spool.Entry{Key: e.Key, Token: e.Token})
+			return true
+		}
 		b.queue = append(b.queue, pending{key: e.Key, token: e.Token, result: e.Result, spooled: true})
+		b.spooled++
 		b.disk += len(e.Result.Answer)
-		return len(b.queue) < spooledEntries
+		return b.spooled < spooledEntries && b.disk < spooledBytes
 	})
+	for _, e := range old {
+		b.log.Warn("a result of an earlier run is too old to be stored", "operation_ref", b.ref(e.Key))
+		err = errors.Join(err, b.spool.Delete(e))
+	}
 	if err != nil {
 		b.log.Error("results of an earlier run can't be read from the spool", "error", err)
 	}
 	if n := len(b.queue); n > 0 {
 		b.log.Warn("results of an earlier run wait to be stored", "results", n)
 	}
-}
-
-// add queues a step; a result goes to the spool first. An answer that fits neither there nor into memory is given up and its
-// record sealed; false: the step itself does not fit.
-func (b *backlog) add(p pending) bool {
-	if !p.release && b.spool != nil {
-		err := b.spool.Put(spool.Entry{Key: p.key, Token: p.token, Result: p.result, At: time.Now()})
-		if p.spooled = err == nil; err != nil {
-			b.log.Error("a result could not be spooled: it lives in memory only", "operation_ref", b.ref(p.key), "error", err)
-		}
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	room := backlogEntries
-	if p.release { // results matter more: what is not released ends as unknown
-		room /= 2
-	} else if p.spooled {
-		room = spooledEntries
-	}
-	if b.closed || len(b.queue) >= room {
-		return p.spooled // the next start finds it
-	}
-	if n := len(p.result.Answer); p.spooled && b.disk+n <= spooledBytes {
-		b.disk += n
-	} else if p.spooled {
-		return true
-	} else if b.bytes+n > backlogBytes {
-		p.result.State, p.result.Answer = record.Sealed, nil
-	} else {
-		b.bytes += n
-	}
-	b.queue = append(b.queue, p)
-	b.poke()
-	return true
-}
-
-// holds tells whether a result of that record waits that says more than "unknown".
-func (b *backlog) holds(key record.Key) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return slices.ContainsFunc(b.queue, func(p pending) bool { return p.key == key && !p.release && p.result.State != record.Unknown })
-}
-
-func (b *backlog) len() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return len(b.queue)
 }
 
 // close gives the queue a last chance until ctx ends.
@@ -143,18 +102,6 @@ func (b *backlog) close(ctx context.Context) error {
 	return nil
 }
 
-// lost is how many results end with the process.
-func (b *backlog) lost() (n int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, p := range b.queue {
-		if !p.spooled && !p.release {
-			n++
-		}
-	}
-	return n
-}
-
 func (b *backlog) poke() {
 	select {
 	case b.wake <- struct{}{}:
@@ -166,13 +113,11 @@ func (b *backlog) run() {
 	defer close(b.ended)
 	wait := retryFirst
 	for {
-		p, ok, closed := b.first()
+		ok, done, closed := b.next()
 		switch {
-		case ok && b.try(p):
-			b.pop(false)
+		case done:
 			wait = retryFirst
 		case ok:
-			b.pop(true) // the others must not wait for one record that can't be written
 			if !sleep(b.ctx, wait) {
 				return
 			}
@@ -189,30 +134,17 @@ func (b *backlog) run() {
 	}
 }
 
-func (b *backlog) first() (p pending, ok, closed bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.queue) == 0 {
-		return pending{}, false, b.closed
+// next takes the first step, if there is one, and puts it behind the others if the store does not take it: they must not wait
+// for one record that can't be written.
+func (b *backlog) next() (ok, done, closed bool) {
+	b.step.Lock()
+	defer b.step.Unlock()
+	p, ok, closed := b.first()
+	if ok {
+		done = b.try(p)
+		b.pop(!done)
 	}
-	return b.queue[0], true, b.closed
-}
-
-// pop takes the first step out, or puts it behind the others.
-func (b *backlog) pop(again bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	p := b.queue[0]
-	b.queue = slices.Delete(b.queue, 0, 1)
-	if again {
-		b.queue = append(b.queue, p)
-		return
-	}
-	if n := len(p.result.Answer); p.spooled {
-		b.disk -= n
-	} else {
-		b.bytes -= n
-	}
+	return ok, done, closed
 }
 
 // try takes a step once more; repeating one that had happened after all is harmless.
@@ -231,6 +163,11 @@ func (b *backlog) try(p pending) bool {
 		if err := b.spool.Delete(spool.Entry{Key: p.key, Token: p.token}); err != nil {
 			b.log.Error("a stored result stays in the spool: it will be stored again, which changes nothing", "error", err)
 		}
+	}
+	b.meter.Finished(outcome.String())
+	if outcome == record.Fenced {
+		b.log.Error("a late result found its key taken: unless the upstream deduplicates, the write may have been executed twice", "operation_ref", b.ref(p.key))
+		return true
 	}
 	b.log.Info("the result of a keyed write was stored late", "operation_ref", b.ref(p.key), "outcome", outcome.String())
 	return true

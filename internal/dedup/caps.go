@@ -26,7 +26,8 @@ const (
 	capTries = 4
 )
 
-// caps are two leaky buckets for each client, in a table of fixed size: new keys, and stored bytes.
+// caps are two leaky buckets for each client, in a table of fixed size: new keys, and stored bytes. A bucket leaks at its rate
+// from the start, so in the worst case twice its capacity falls into one period.
 type caps struct {
 	once  sync.Once
 	mu    sync.Mutex
@@ -47,7 +48,9 @@ type level struct {
 
 // add counts n if what was counted stays within the capacity; perSecond leaks.
 func (l *level) add(n, capacity, perSecond float64, now time.Time) bool {
-	l.n, l.at = max(0, l.n-perSecond*max(0, now.Sub(l.at).Seconds())), now
+	if past := now.Sub(l.at); past > 0 { // callers took the time before they got the lock
+		l.n, l.at = max(0, l.n-perSecond*past.Seconds()), now
+	}
 	if l.n+n > capacity {
 		return false
 	}
@@ -74,29 +77,36 @@ func (c *caps) find(s record.Subject, now time.Time) *capSlot {
 	return best
 }
 
-// newKey counts a key that may turn out to be new; false: the client has made too many. oldKey takes it back.
-func (c *caps) newKey(s record.Subject, p *PerClient, now time.Time) bool {
+// charge is a key that was counted, in a slot that belonged to owner then; the zero value is none.
+type charge struct {
+	slot  *capSlot
+	owner record.Subject
+}
+
+// newKey counts a key that may turn out to be new, or the client has made too many. oldKey takes it back.
+func (c *caps) newKey(s record.Subject, p *PerClient, now time.Time) (paid charge, spent bool) {
 	if p == nil || p.NewKeys.Count == 0 {
-		return true
+		return charge{}, false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	slot, per := c.find(s, now), p.NewKeys.Count/p.NewKeys.Per.Seconds()
 	if !slot.keys.add(1, max(1, p.NewKeys.Count), per, now) {
-		return false
+		return charge{}, true
 	}
 	slot.remember(now, slot.keys.n/per)
-	return true
+	return charge{slot, slot.subject}, false
 }
 
-func (c *caps) oldKey(s record.Subject, p *PerClient) {
-	if p == nil || p.NewKeys.Count == 0 {
+func (c *caps) oldKey(paid charge) {
+	if paid.slot == nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	slot := c.find(s, time.Now())
-	slot.keys.n = max(0, slot.keys.n-1)
+	if paid.slot.subject == paid.owner {
+		paid.slot.keys.n = max(0, paid.slot.keys.n-1)
+	}
 }
 
 // mayStore counts the bytes of an answer; false: the client has too many kept.

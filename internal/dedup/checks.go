@@ -92,49 +92,68 @@ func (c *checks) add(route string, key record.Key, version record.Token, upstrea
 	if _, checked := c.routes[route]; !checked || upstreamKey == "" || c.closed {
 		return
 	}
+	task := checkTask{route: route, upstreamKey: upstreamKey, version: version, since: time.Now(), pause: checkPause}
 	if t := c.tasks[key]; t != nil {
 		if t.version != version {
-			t.version, t.since, t.pause = version, time.Now(), checkPause
+			*t = task
 		}
 		return
 	}
 	if len(c.tasks) >= checksMost {
 		return
 	}
-	c.tasks[key] = &checkTask{route: route, upstreamKey: upstreamKey, version: version, since: time.Now(), pause: checkPause}
+	c.tasks[key] = &task
 	c.group.Go(func() { c.follow(key) })
 }
 
 // follow is the worker of one record.
 func (c *checks) follow(key record.Key) {
-	for c.ctx.Err() == nil {
-		pause, more := c.ask(key)
-		if !more {
-			break
+	for {
+		t, check, checked := c.task(key)
+		more := checked
+		if checked {
+			t.pause, more = c.ask(key, t, check)
 		}
-		if !sleep(c.ctx, pause/2+jitter(pause)) {
-			break
+		if !more && c.leave(key, t.version) {
+			return
+		}
+		if !sleep(c.ctx, t.pause/2+jitter(t.pause)) {
+			c.leave(key, t.version)
+			return
 		}
 	}
+}
+
+// task is what the worker has to do now; checked is false when the route has no status check any more.
+func (c *checks) task(key record.Key) (t checkTask, check Check, checked bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	t = *c.tasks[key]
+	check, checked = c.routes[t.route]
+	return t, check, checked
+}
+
+// leave ends the worker, unless another attempt became unknown while it settled the one before.
+func (c *checks) leave(key record.Key, version record.Token) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed && c.tasks[key].version != version {
+		return false
+	}
 	delete(c.tasks, key)
+	return true
 }
 
 // ask asks once; more is false when there is nothing left to settle.
-func (c *checks) ask(key record.Key) (pause time.Duration, more bool) {
-	c.mu.Lock()
-	t := *c.tasks[key]
-	check, checked := c.routes[t.route]
-	c.mu.Unlock()
-	if !checked {
-		return 0, false
+func (c *checks) ask(key record.Key, t checkTask, check Check) (pause time.Duration, more bool) {
+	if t.pause > checkPause && c.over(key, t.version) {
+		return t.pause, false
 	}
 	select {
 	case c.slots <- struct{}{}:
 		defer func() { <-c.slots }()
 	case <-c.ctx.Done():
-		return 0, false
+		return t.pause, false
 	}
 	verdict, err := check.Checker.Check(c.ctx, t.upstreamKey)
 	if err != nil {
@@ -163,12 +182,16 @@ func (c *checks) settle(key record.Key, t checkTask, check Check, verdict CheckV
 		return c.later(key), true
 	case resolved:
 		c.log.Info("an unknown outcome was settled", "route", t.route, "operation_ref", c.ref(key), "outcome", verdict.String(), "by", "status_check")
-		return 0, false
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.tasks[key]
-	return now.pause, now.version != t.version // another attempt became unknown meanwhile
+	return t.pause, false // if not resolved: somebody else settled it
+}
+
+// over tells that the record needs no more asking: its attempt spoke after all, an operator settled it, or its time is over.
+func (c *checks) over(key record.Key, version record.Token) bool {
+	ctx, cancel := context.WithTimeout(c.ctx, beginTimeout)
+	defer cancel()
+	r, err := c.store.Look(ctx, key)
+	return err == nil && (r.State != record.Unknown || r.Token != version)
 }
 
 // later doubles the pause.

@@ -47,11 +47,10 @@ func instant(ns int64) time.Time {
 
 // Execution finds a write by its operation_ref. The error is ErrNoExecution, or the store's.
 func (r *Records) Execution(ctx context.Context, ref string) (Execution, error) {
-	_, rec, err := r.byRef(ctx, ref)
+	key, rec, err := r.byRef(ctx, ref)
 	if err != nil {
 		return Execution{}, err
 	}
-	key, _ := r.hashes.Load().unref(ref)
 	return r.execution(key, rec), nil
 }
 
@@ -119,18 +118,22 @@ func (r *Records) Settle(ctx context.Context, ref string, s Settlement) (Executi
 	}
 	ctx, cancel := context.WithTimeout(ctx, finishTimeout)
 	defer cancel()
-	resolved, err := r.store.Resolve(ctx, key, rec.Token, record.Resolution{Executed: s.Executed, Status: s.Status, Location: s.Location, KeepKey: s.KeepKey})
+	resolved, err := r.store.Resolve(ctx, key, rec.Token, record.Resolution{Executed: s.Executed, Epoch: rec.Epoch, Status: s.Status, Location: s.Location, KeepKey: s.KeepKey})
 	if err != nil {
 		return Execution{}, err
 	}
 	after, err := r.store.Look(ctx, key)
-	if err != nil {
-		return Execution{}, err
+	switch {
+	case !resolved && err == nil:
+		err = ErrNotUnknown
+	case resolved && err != nil: // it is settled all the same, and saying so matters more than the rest
+		after, err = rec, nil
+		after.State, after.Status, after.Location = record.Absent, s.Status, s.Location
+		if s.Executed {
+			after.State = record.Sealed
+		}
 	}
-	if !resolved {
-		return r.execution(key, after), ErrNotUnknown
-	}
-	return r.execution(key, after), nil
+	return r.execution(key, after), err
 }
 
 // Open gives up to most writes that are in flight or unknown, the unknown first.
@@ -138,6 +141,7 @@ func (r *Records) Open(ctx context.Context, most int) ([]Execution, error) {
 	if _, err := r.hasher(ctx); err != nil {
 		return nil, err
 	}
+	most = max(most, 0)
 	var unknown, running []Execution
 	err := r.store.Open(ctx, func(key record.Key, rec record.Record) bool {
 		if e := r.execution(key, rec); rec.State == record.Unknown {
@@ -151,11 +155,15 @@ func (r *Records) Open(ctx context.Context, most int) ([]Execution, error) {
 	return all[:min(len(all), most)], err
 }
 
-// Erase drops what the records of a client say of him; see Owned for the arguments.
+// Erase drops what the records of a client say of him, and what waits to be stored; see Owned for the arguments.
 func (r *Records) Erase(ctx context.Context, identity string, named []byte) (record.Erased, error) {
 	hashes, err := r.hasher(ctx)
 	if err != nil {
 		return record.Erased{}, err
 	}
-	return r.store.Erase(ctx, hashes.subject(identity, named))
+	subject := hashes.subject(identity, named)
+	if err := r.backlog.erase(subject); err != nil {
+		return record.Erased{}, err
+	}
+	return r.store.Erase(ctx, subject)
 }

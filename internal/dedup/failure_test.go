@@ -59,7 +59,7 @@ func TestStoreDownAtBeginWhenAllowed(t *testing.T) {
 	r := newRig(t, allow)
 	r.store.set(func(f *flaky) { f.begin = errDown })
 	m := r.serve(post(), want{status: 201, said: "not-protected", body: `{"id":1}`, calls: 1})
-	if m.Keyed || len(m.Outgoing.Fields()) != 1 {
+	if m.Keyed || len(m.Outgoing.Fields()) != 2 {
 		t.Error("without a claim nothing is keyed, and the upstream still gets the key")
 	}
 	limited := post(func(m *pipeline.Memory) { m.Deferred = pipeline.RateLimited })

@@ -35,6 +35,7 @@ type flight struct {
 	print  record.Fingerprint
 	landed chan struct{}
 	found  record.Found
+	over   bool
 }
 
 func newFlights() *flights {
@@ -53,17 +54,20 @@ func (f *flights) depart(key record.Key, print record.Fingerprint, waits bool) *
 	return fl
 }
 
-// land tells the waiters how the write ended.
+// land tells the waiters how the write ended; only the first word counts.
 func (f *flights) land(key record.Key, fl *flight, found record.Found) {
 	if fl == nil {
 		return
 	}
 	f.mu.Lock()
+	defer f.mu.Unlock()
+	if fl.over {
+		return
+	}
 	if f.running[key] == fl { // a later attempt of an upstream that deduplicates may have taken its place
 		delete(f.running, key)
 	}
-	f.mu.Unlock()
-	fl.found = found
+	fl.over, fl.found = true, found
 	close(fl.landed)
 }
 
@@ -135,12 +139,24 @@ func (a *attempt) hold(ctx context.Context, busy record.Found) (record.Found, ti
 		if !landed && fl != nil { // the time is over
 			return busy, 0, nil
 		}
+		if a.late() { // a claim could do nothing any more
+			return busy, 0, nil
+		}
 		found, wait, err := a.begin(ctx)
+		if err != nil && a.cfg.OnStoreFailure == "allow" && pipeline.KindOf(err) != pipeline.RateLimited {
+			a.records.abandon(a.key, a.token)
+			return busy, 0, nil // what is known to run must not be sent unprotected
+		}
 		if err != nil || found.Verdict != record.Busy || !time.Now().Before(end) {
 			return found, wait, err
 		}
 		busy = found
 	}
+}
+
+// late tells that the request's own time is over.
+func (a *attempt) late() bool {
+	return !a.x.Deadline.IsZero() && !time.Now().Before(a.x.Deadline)
 }
 
 // rest waits for the flight, or without one for a pause, until end; landed tells that the flight ended. The error is

@@ -100,6 +100,9 @@ func (h *hasher) ref(key record.Key) string {
 
 // unref gives the key that a public name leads to; anything of the right length leads somewhere.
 func (h *hasher) unref(ref string) (key record.Key, ok bool) {
+	if len(ref) != base64.RawURLEncoding.EncodedLen(len(key)) { // the decoder skips line breaks
+		return key, false
+	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(ref)
 	if err != nil || len(b) != len(key) {
 		return key, false
@@ -129,6 +132,7 @@ func swap(key *record.Key) {
 
 // fingerprint hashes what must be the same in a repetition: method, path, query, the chosen fields and the whole body.
 func (h *hasher) fingerprint(r pipeline.Request, fields []string, body []byte) record.Fingerprint {
+	edge, parts := multipart(r)
 	d := h.begin(hashOfRequest)
 	d.part(r.Method())
 	d.part(r.Path())
@@ -142,13 +146,16 @@ func (h *hasher) fingerprint(r pipeline.Request, fields []string, body []byte) r
 	for _, name := range fields {
 		for i := range r.Fields() {
 			if got, value := r.Field(i); wire.EqualFold(got, name) {
-				d.byte(1)
-				d.part(value)
+				d.field(name, value, edge)
 			}
 		}
 		d.byte(0)
 	}
-	d.part(body)
+	if parts {
+		d.multipart(body, edge.text)
+	} else {
+		d.part(body)
+	}
 	return h.end(d)
 }
 

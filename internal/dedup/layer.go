@@ -124,6 +124,9 @@ func (g *guard) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	a := attempt{guard: g, x: x, token: newToken()}
 	hashes, err := g.records.hasher(ctx)
 	if err != nil {
+		if g.cfg.ForwardKey != "as_sent" { // the derived key is not known, and the client's is not for the upstream
+			x.Outgoing.Remove(keyField)
+		}
 		return a.noStore(ctx, err)
 	}
 	a.key = hashes.recordKey(x.Client.Identity, named, g.scope, key)

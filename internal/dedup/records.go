@@ -48,7 +48,8 @@ type Deps struct {
 
 // Meter is told what goes on between the records and their store.
 type Meter interface {
-	// Finished counts results by outcome: stored, fenced, recreated (the store had lost the claim) or spooled.
+	// Finished counts results by outcome: stored, fenced, recreated (the store had lost the claim) or spooled; one that was
+	// spooled counts again when the store takes it.
 	Finished(outcome string)
 	// StoreTime is what a call took; op is begin, finish or release.
 	StoreTime(op string, d time.Duration, failed bool)
@@ -78,7 +79,7 @@ func NewRecords(store Store, d Deps) *Records {
 	}
 	r := &Records{store: store, secrets: d.Secrets, flights: newFlights(), meter: d.Meter, log: d.Log}
 	r.sealer.Store(d.Sealer)
-	r.backlog = newBacklog(store, d.Spool, r.ref, d.Log)
+	r.backlog = newBacklog(store, d.Spool, r.ref, d.Meter, d.Log)
 	r.checks = newChecks(store, r.ref, d.Meter, d.Log)
 	return r
 }

@@ -29,11 +29,8 @@ func (a *attempt) failed(ctx context.Context, err error) error {
 	switch effect {
 	case pipeline.EffectNone:
 		a.free(ctx)
-		p := &a.x.Problem
-		p.Executed, p.SameKey, p.NewKey = notSent.Executed, notSent.SameKey, notSent.NewKey
-		if a.epoch > 1 { // an earlier dispatch may have arrived: see free
-			p.Executed, p.NewKey = pipeline.ExecutedUnknown, pipeline.No
-		}
+		p, said := &a.x.Problem, a.unsent()
+		p.Executed, p.SameKey, p.NewKey, p.OperationRef = said.Executed, said.SameKey, said.NewKey, said.OperationRef
 		a.x.Response.Set("Cache-Control", noStore)
 		return err
 	case pipeline.EffectDone: // it answered, but the answer was lost on the way here, and its status with it
@@ -42,15 +39,23 @@ func (a *attempt) failed(ctx context.Context, err error) error {
 	return a.unknown(ctx, status, err)
 }
 
+// unsent is what is known when this dispatch did not happen. An earlier one may have arrived: see free.
+func (a *attempt) unsent() pipeline.Problem {
+	if a.epoch <= 1 {
+		return notSent
+	}
+	return pipeline.Problem{Executed: pipeline.ExecutedUnknown, SameKey: pipeline.Yes, NewKey: pipeline.No, OperationRef: a.records.ref(a.key)}
+}
+
 // answered decides on an answer by its status.
 func (a *attempt) answered(ctx context.Context) error {
 	resp := a.x.Response
 	status := resp.Status()
 	switch {
-	case a.x.Effect == pipeline.EffectNone: // a fixed answer, and nothing was sent
+	case a.x.Effect == pipeline.EffectNone && a.epoch <= 1: // a fixed answer, and nothing was sent
 		a.free(ctx)
 		return nil
-	case a.x.Effect == pipeline.EffectUnknown: // a fixed answer must not hide what is not known
+	case a.x.Effect != pipeline.EffectDone: // a fixed answer must not hide what is not known
 		resp.Reset()
 		return a.unknown(ctx, 502, nil)
 	case freesKey(status) || slices.Contains(a.cfg.ReleaseOn, status):

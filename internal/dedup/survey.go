@@ -27,7 +27,7 @@ func (r *Records) Survey(ctx context.Context) (Census, error) {
 			return true
 		}
 		c.Unknown++
-		c.OldestUnknown = max(c.OldestUnknown, now.Sub(instant(rec.Begun)))
+		c.OldestUnknown = max(c.OldestUnknown, now.Sub(time.Unix(0, rec.Begun)))
 		r.checks.found(rec.Route, key, rec.Token)
 		return true
 	})

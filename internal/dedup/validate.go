@@ -65,13 +65,16 @@ func (c *Config) Validate(p units.Problems) {
 // Validate adds what the tags can't say.
 func (s *StatusCheck) Validate(p units.Problems) {
 	at := p.Key("url")
-	u, err := url.Parse(strings.ReplaceAll(s.URL, keyPlace, "key"))
+	const mark = "oncegate-key"
+	u, err := url.Parse(strings.ReplaceAll(s.URL, keyPlace, mark))
 	switch {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil:
 		at.Add("%q is not an http or https URL", s.URL)
+	case u.Fragment != "":
+		at.Add("has a fragment, which no server sees")
 	case !strings.Contains(s.URL, keyPlace):
 		at.Add("has no {key}: every write would be asked about in the same words")
-	case strings.Contains(strings.SplitN(strings.SplitN(s.URL, "://", 2)[1], "/", 2)[0], keyPlace):
+	case strings.Contains(u.Host, mark):
 		at.Add("has {key} in the host")
 	}
 	for name, list := range map[string][]int{"executed": s.Executed, "not_executed": s.NotExecuted} {

@@ -32,6 +32,7 @@ func New(doc *config.Document, state *State) (*Gateway, error) {
 	g := &Gateway{state: state}
 	g.current.Store(snap)
 	snap.settle()
+	state.look()
 	return g, nil
 }
 
@@ -66,6 +67,7 @@ func (g *Gateway) Apply(doc *config.Document) error {
 	}
 	g.current.Store(next)
 	next.settle()
+	g.state.look()
 	old.close()
 	old.Authority.Retire(next.Authority)
 	g.state.Sweep(next)

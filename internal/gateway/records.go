@@ -26,6 +26,7 @@ type records struct {
 	*dedup.Records
 	closers []func() error // in the order of opening
 	stop    context.CancelFunc
+	look    chan struct{} // asks for a survey now
 	ended   chan struct{} // closed when the survey has ended
 }
 
@@ -40,7 +41,7 @@ func (s *State) store(cfg config.StateConfig) (*dedup.Records, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &records{ended: make(chan struct{})}
+	r := &records{look: make(chan struct{}, 1), ended: make(chan struct{})}
 	deps := dedup.Deps{Sealer: sealer, Log: s.Logger, Meter: s.Metrics}
 	store, err := s.open(cfg, r, &deps)
 	if err != nil {
@@ -63,6 +64,19 @@ func (s *State) Records() *dedup.Records {
 		return nil
 	}
 	return s.records.Records
+}
+
+// look has the open records looked at now: a document has come into force, whose status checks may settle some of them.
+func (s *State) look() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.records == nil {
+		return
+	}
+	select {
+	case s.records.look <- struct{}{}:
+	default: // one is asked for already
+	}
 }
 
 func sealer(cfg config.StateConfig) (*answer.Sealer, error) {
@@ -128,6 +142,7 @@ func (s *State) survey(ctx context.Context, r *records) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-r.look:
 		}
 	}
 }

@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	crand "crypto/rand"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -136,7 +137,8 @@ func (a *aged) sweep(ctx context.Context) (touched int, worked time.Duration) {
 		case <-tick.C:
 		}
 		a.sweeping.Store(true)
-		n, err := a.s.sweep(ctx, func(d time.Duration) { worked += d; a.s.rest(ctx, d) })
+		rest := paced(ctx, ageSweeps)
+		n, err := a.s.sweep(ctx, func(d time.Duration) { worked += d; rest(d) })
 		a.sweeping.Store(false)
 		if touched += n; err != nil && ctx.Err() == nil {
 			a.t.Error(err)
@@ -150,18 +152,17 @@ func (a *aged) print(day int, d, cpu time.Duration, swept int, worked time.Durat
 	wrote := written(m) - written(&a.before)
 	a.before = *m
 	live := 0
-	for age := range min(day, 3) { // a day's answers, two days' keys
-		each := 41 + 33 + 180
+	for age := range min(day, 3) { // three days' records, one day's answers
+		each := 41 + 33 + len(record.Record{Route: "orders", RequestID: "0123456789abcdef"}.Append(nil))
 		if age == 0 {
-			each += value
+			each += 41 + value
 		}
 		live += a.perDay * each
 	}
-	a.t.Logf("tables %d MiB, obsolete %d, zombie %d, wal %d, tombstones %d", m.Total().TablesSize>>20, m.Table.ObsoleteSize>>20, m.Table.ZombieSize>>20, m.WAL.PhysicalSize>>20, m.Keys.TombstoneCount)
 	a.t.Logf("day %d: %6.0f keyed writes/s | begin p50 %s, p99 %s; finish p50 %s, p99 %s ms (quiet/sweeping)", day, float64(a.perDay)/d.Seconds(),
 		percentiles(all, 50, false), percentiles(all, 99, false), percentiles(all, 50, true), percentiles(all, 99, true))
-	a.t.Logf("       disk %d MiB, live %d MiB, %.2f | wrote %.2f x payload | swept %d, %.1f µs each, %.1f%% of a core | cpu %.2f cores, %.0f µs/write | rss %d MiB | L0 %d, %d compactions",
-		disk>>20, live>>20, float64(disk)/float64(live), float64(wrote)/float64(a.perDay*value),
+	a.t.Logf("       disk %d MiB (tables %d), live %d MiB, %.2f | wrote %.2f x payload | swept %d, %.1f µs each, %.1f%% of a core | cpu %.2f cores, %.0f µs/write | rss %d MiB | L0 %d, %d compactions",
+		disk>>20, m.Total().TablesSize>>20, live>>20, float64(disk)/float64(live), float64(wrote)/float64(a.perDay*value),
 		swept, float64(worked.Microseconds())/float64(max(swept, 1)), 100*worked.Seconds()/d.Seconds(),
 		cpu.Seconds()/d.Seconds(), float64(cpu.Microseconds())/float64(a.perDay), residentSize()>>20, m.Levels[0].TablesCount, m.Compact.Count)
 }
@@ -175,7 +176,7 @@ func (a *aged) reopen() {
 	at := time.Now()
 	again := open(a.t, killed, Options{now: a.now})
 	a.t.Logf("open after a kill: %s", time.Since(at).Round(time.Millisecond))
-	if err := errorsOf(again.Close(), a.s.Close()); err != nil {
+	if err := errors.Join(again.Close(), a.s.Close()); err != nil {
 		a.t.Fatal(err)
 	}
 	at = time.Now()
@@ -190,18 +191,7 @@ func (a *aged) reopen() {
 	if err := again.db.Compact(a.t.Context(), []byte{0}, []byte{0xff}, false); err != nil {
 		a.t.Fatal(err)
 	}
-	m := again.db.Metrics()
-	a.t.Logf("tables %d MiB, obsolete %d, zombie %d, wal %d", m.Total().TablesSize>>20, m.Table.ObsoleteSize>>20, m.Table.ZombieSize>>20, m.WAL.PhysicalSize>>20)
-	a.t.Logf("compacted by hand: %d MiB", folderSize(filepath.Join(a.dir, "data"))>>20)
-}
-
-func errorsOf(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	a.t.Logf("compacted by hand: %d MiB of tables", again.db.Metrics().Total().TablesSize>>20)
 }
 
 func written(m *pebble.Metrics) (n uint64) {

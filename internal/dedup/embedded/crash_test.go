@@ -256,22 +256,6 @@ func TestImpossibleFolderIsNamed(t *testing.T) {
 	}
 }
 
-func TestOtherFormatAndDamagedSecretAreRefused(t *testing.T) {
-	for name, value := range map[string]string{"format": "3", "secret": "short"} {
-		path := t.TempDir()
-		s := open(t, path, Options{})
-		if err := s.db.Set([]byte("m"+name), []byte(value), nil); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := Open(path, Options{Ballast: -1}); err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
 func TestFailedDiskEndsTheProcess(t *testing.T) {
 	cmd := child(t, "fail", t.TempDir())
 	out, err := cmd.Output()

@@ -2,8 +2,10 @@ package embedded
 
 import (
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -13,24 +15,71 @@ import (
 
 // The folder's keys: one letter, then
 //
-//	r key        the record
-//	x due key    an empty entry per record: when a sweep has something to do with it, nanoseconds, big endian
+//	r key        the record, without its answer
+//	a until key  the answer, in the order in which answers end: to drop what is over is to delete one range, and what was
+//	             written at one time lies together, so that hardly anything of it is rewritten until then
+//	x due key    an empty entry: when a sweep looks whether the record is over; instants are nanoseconds, big endian
 //	f key        an empty entry per open record: in flight or unknown
 //	m name       the folder's own: format, secret
 const (
 	recordPrefix = 'r'
+	answerPrefix = 'a'
 	duePrefix    = 'x'
 	openPrefix   = 'f'
 	metaPrefix   = 'm'
 )
 
-func recordKey(key record.Key) []byte         { return append([]byte{recordPrefix}, key[:]...) }
-func openKey(key record.Key) []byte           { return append([]byte{openPrefix}, key[:]...) }
-func dueKey(due int64, key record.Key) []byte { return append(duePoint(due), key[:]...) }
+func recordKey(key record.Key) []byte { return append([]byte{recordPrefix}, key[:]...) }
+func openKey(key record.Key) []byte   { return append([]byte{openPrefix}, key[:]...) }
+func answerKey(until int64, key record.Key) []byte {
+	return append(point(answerPrefix, until), key[:]...)
+}
+func dueKey(due int64, key record.Key) []byte { return append(point(duePrefix, due), key[:]...) }
 func metaKey(name string) []byte              { return append([]byte{metaPrefix}, name...) }
 
-// format 2 knows records of version 2, and its index of open records holds the unknown ones too. A folder of format 1 is read
-// and becomes one of format 2.
+// point begins the entries of an instant.
+func point(prefix byte, instant int64) []byte {
+	return binary.BigEndian.AppendUint64(append(make([]byte, 0, 41), prefix), uint64(max(instant, 0)))
+}
+
+// slack is how much later than its record is over a due entry may lie, so that finishing need not move the claim's entry.
+const slack = 10 * time.Minute
+
+// fill adds to a batch what makes r of old. Each record has a due entry; one that is early is moved by the sweep that meets it.
+func (s *Store) fill(b *pebble.Batch, key record.Key, old, r record.Record) error {
+	was, is := old.State != record.Absent, r.State != record.Absent
+	err := s.fillAnswer(b, key, old, r)
+	if is {
+		r.Answer = nil
+		err = errors.Join(err, b.Set(recordKey(key), r.Append(make([]byte, 0, r.Size())), nil))
+	} else {
+		err = errors.Join(err, b.Delete(recordKey(key), nil))
+	}
+	if is && (!was || old.KeyUntil-r.KeyUntil > int64(slack)) {
+		err = errors.Join(err, b.Set(dueKey(r.KeyUntil, key), nil, nil))
+	}
+	switch opened, open := old.Open(), r.Open(); {
+	case open && !opened:
+		err = errors.Join(err, b.Set(openKey(key), nil, nil))
+	case opened && !open: // it was set once since it was last deleted: both vanish when they meet
+		err = errors.Join(err, b.SingleDelete(openKey(key), nil))
+	}
+	return err
+}
+
+func (s *Store) fillAnswer(b *pebble.Batch, key record.Key, old, r record.Record) error {
+	had, has := old.State == record.Completed, r.State == record.Completed
+	switch {
+	case has && (!had || len(r.Answer) > 0):
+		return b.Set(answerKey(r.AnswerUntil, key), r.Answer, nil)
+	case had && !has:
+		return b.Delete(answerKey(old.AnswerUntil, key), nil)
+	}
+	return nil
+}
+
+// format 2 knows records of version 2, keeps answers apart, and its index of open records holds the unknown ones too. A folder
+// of format 1 becomes one of format 2; the answers in its records stay there until they are over.
 const (
 	format      = "2"
 	firstFormat = "1"
@@ -72,16 +121,12 @@ func (s *Store) takeOver() error {
 // meta reads a value of the folder itself, or makes it.
 func (s *Store) meta(name string, fresh func() []byte) ([]byte, error) {
 	key := metaKey(name)
-	value, closer, err := s.db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		made := fresh()
-		return made, s.db.Set(key, made, pebble.Sync)
+	value, err := s.get(key)
+	if err != nil || value != nil {
+		return value, err
 	}
-	if err != nil {
-		return nil, err
-	}
-	own := append([]byte(nil), value...)
-	return own, closer.Close()
+	value = fresh()
+	return value, s.db.Set(key, value, pebble.Sync)
 }
 
 // upgrade enters the unknown records of a folder of format 1 into the index of open ones, and then names the new format: a
@@ -96,7 +141,8 @@ func (s *Store) upgrade() error {
 		if r, broken := record.Decode(it.Value()); broken != nil || !r.Open() || len(key) != 33 {
 			continue // what is broken stays refused
 		}
-		err = s.db.Set(openKey(record.Key(key[1:])), nil, pebble.NoSync)
+		entry := openKey(record.Key(key[1:]))
+		err = errors.Join(s.db.Delete(entry, pebble.NoSync), s.db.Set(entry, nil, pebble.NoSync)) // it may be there: see fill
 	}
 	if err := errors.Join(err, it.Close()); err != nil {
 		return err

@@ -137,7 +137,7 @@ func (s *Store) pebbleOptions(lock *pebble.Lock, b *ballast) *pebble.Options {
 		Lock:         lock,
 		Logger:       pebbleLog{s.opts.Log, s.opts.exit},
 		MemTableSize: 32 << 20,
-		CacheSize:    32 << 20,
+		CacheSize:    96 << 20, // of which Pebble takes off its memtables: the rest has to hold the filters, or each claim reads the disk
 	}
 	if failpoint.Enabled {
 		o.EventListener = endings()

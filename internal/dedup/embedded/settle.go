@@ -29,7 +29,7 @@ func (s *Store) Look(ctx context.Context, key record.Key) (record.Record, error)
 		seen = r.At(s.opts.now())
 		return r, false, nil
 	})
-	seen.Answer = nil
+	seen.Answer = nil // of a record of format 1
 	return seen, err
 }
 

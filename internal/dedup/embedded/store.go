@@ -8,7 +8,6 @@
 package embedded
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -41,6 +40,7 @@ type Store struct {
 	sweeping sync.Mutex
 	unswept  []byte    // guarded by sweeping: the last entry that was swept
 	scanned  time.Time // guarded by sweeping: when a sweep last began at the first entry
+	dropped  time.Time // guarded by sweeping: answers up to here are gone
 }
 
 // Secret implements dedup.Secrets. It was made when the folder was, and is kept in it.
@@ -51,10 +51,13 @@ func (s *Store) Begin(ctx context.Context, key record.Key, c record.Claim) (reco
 	var found record.Found
 	err := s.step(ctx, key, pebble.Sync, func(r record.Record) (record.Record, bool, error) {
 		r, found = r.Begin(c, s.opts.now())
-		if found.Verdict != record.Acquired {
-			return r, false, nil
+		switch found.Verdict {
+		case record.Acquired:
+			return r, true, s.room()
+		case record.Replay:
+			return r, false, s.answer(key, r, &found)
 		}
-		return r, true, s.room()
+		return r, false, nil
 	})
 	if err != nil {
 		return record.Found{}, err
@@ -65,9 +68,9 @@ func (s *Store) Begin(ctx context.Context, key record.Key, c record.Claim) (reco
 // Finish implements dedup.Store.
 func (s *Store) Finish(ctx context.Context, key record.Key, token record.Token, res record.Result) (record.Outcome, error) {
 	var outcome record.Outcome
-	err := s.step(ctx, key, pebble.Sync, func(r record.Record) (record.Record, bool, error) {
-		r, outcome = r.Finish(token, res, s.opts.now())
-		return r, outcome != record.Fenced, nil
+	err := s.step(ctx, key, pebble.Sync, func(old record.Record) (r record.Record, write bool, err error) {
+		r, outcome = old.Finish(token, res, s.opts.now())
+		return r, outcome == record.Recreated || outcome == record.Stored && old.Open(), nil
 	})
 	if err != nil {
 		return 0, err
@@ -133,25 +136,46 @@ func (s *Store) stripe(key record.Key) chan struct{} {
 	return s.stripes[int(binary.BigEndian.Uint16(key[:]))%len(s.stripes)]
 }
 
-// read gives the record as it is stored, not as it counts now. Its answer is a copy.
+// read gives the record as it is stored, not as it counts now, and without its answer. What it gives is a copy.
 func (s *Store) read(key record.Key) (record.Record, error) {
-	value, closer, err := s.db.Get(recordKey(key))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return record.Record{}, nil
+	value, err := s.get(recordKey(key))
+	if err != nil || value == nil {
+		return record.Record{}, err
 	}
-	if err != nil {
-		return record.Record{}, fmt.Errorf("reading a dedup record: %w", err)
-	}
-	own := bytes.Clone(value)
-	if err := closer.Close(); err != nil {
-		return record.Record{}, fmt.Errorf("reading a dedup record: %w", err)
-	}
-	return record.Decode(own)
+	return record.Decode(value)
 }
 
-// write replaces old by r and keeps both indexes in step, in one batch.
+// get gives a copy of a value; nil: there is none.
+func (s *Store) get(key []byte) ([]byte, error) {
+	value, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading a dedup record: %w", err)
+	}
+	own := append(make([]byte, 0, len(value)), value...)
+	if err := closer.Close(); err != nil {
+		return nil, fmt.Errorf("reading a dedup record: %w", err)
+	}
+	return own, nil
+}
+
+// answer adds the answer to what was found. One that is gone was swept a moment ago.
+func (s *Store) answer(key record.Key, r record.Record, found *record.Found) error {
+	if len(r.Answer) > 0 { // a record of format 1
+		return nil
+	}
+	answer, err := s.get(answerKey(r.AnswerUntil, key))
+	if found.Answer = answer; answer == nil {
+		found.Verdict = record.NotKept
+	}
+	return err
+}
+
+// write replaces old by r and keeps what belongs to it in step, in one batch.
 func (s *Store) write(key record.Key, old, r record.Record, sync *pebble.WriteOptions) error {
-	b := s.db.NewBatch()
+	b := s.db.NewBatchWithSize(len(r.Answer) + batchSize)
 	err := s.fill(b, key, old, r)
 	if err == nil {
 		err = b.Commit(sync)
@@ -163,28 +187,7 @@ func (s *Store) write(key record.Key, old, r record.Record, sync *pebble.WriteOp
 	return b.Close()
 }
 
-func (s *Store) fill(b *pebble.Batch, key record.Key, old, r record.Record) error {
-	was, is := old.State != record.Absent, r.State != record.Absent
-	var err error
-	if is {
-		err = b.Set(recordKey(key), r.Append(make([]byte, 0, r.Size())), nil)
-	} else {
-		err = b.Delete(recordKey(key), nil)
-	}
-	if was && (!is || old.Due() != r.Due()) {
-		err = errors.Join(err, b.Delete(dueKey(old.Due(), key), nil))
-	}
-	if is && (!was || old.Due() != r.Due()) {
-		err = errors.Join(err, b.Set(dueKey(r.Due(), key), nil, nil))
-	}
-	switch opened, open := old.Open(), r.Open(); {
-	case open && !opened:
-		err = errors.Join(err, b.Set(openKey(key), nil, nil))
-	case opened && !open:
-		err = errors.Join(err, b.Delete(openKey(key), nil))
-	}
-	return err
-}
+const batchSize = 640 // of a batch besides its answer
 
 // room refuses claims while little of the disk is free: what is left belongs to the results of what runs.
 func (s *Store) room() error {

@@ -132,7 +132,12 @@ func TestClosedRefuses(t *testing.T) {
 	_, finished := s.Finish(context.Background(), key(1), token(1), record.Result{})
 	_, released := s.Release(context.Background(), key(1), token(1))
 	_, swept := s.Sweep(context.Background())
-	for _, err := range []error{begun, finished, released, swept} {
+	_, renewed := s.Renew(context.Background(), key(1), token(1), time.Minute)
+	_, looked := s.Look(context.Background(), key(1))
+	_, resolved := s.Resolve(context.Background(), key(1), token(1), record.Resolution{})
+	_, erased := s.Erase(context.Background(), record.Subject{})
+	opened := s.Open(context.Background(), nil)
+	for _, err := range []error{begun, finished, released, swept, renewed, looked, resolved, erased, opened} {
 		if !errors.Is(err, dedup.ErrRefused) {
 			t.Errorf("after Close: %v", err)
 		}

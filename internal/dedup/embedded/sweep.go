@@ -3,9 +3,9 @@ package embedded
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -18,48 +18,58 @@ const (
 	pageSize   = 4096 // entries that one iterator looks at: it pins old files
 	sweepBatch = 64   // records of one commit: their stripes are held for it
 	rescan     = time.Hour
+	dropEvery  = time.Minute // each leaves a tombstone that every read of an answer meets
 )
 
-// Sweep drops every answer and record whose time is over and reports how many records it touched. The sweeper calls it.
+// Sweep drops what is over, and reports how many records that were; answers go earlier, many at once. The sweeper calls it.
 func (s *Store) Sweep(ctx context.Context) (int, error) { return s.sweep(ctx, func(time.Duration) {}) }
 
 // sweep tells rest how long it worked, batch by batch.
-func (s *Store) sweep(ctx context.Context, rest func(worked time.Duration)) (touched int, err error) {
+func (s *Store) sweep(ctx context.Context, rest func(worked time.Duration)) (dropped int, err error) {
 	s.sweeping.Lock()
 	defer s.sweeping.Unlock()
 	now := s.opts.now()
 	if now.Sub(s.scanned) >= rescan { // a write that hung may have left an entry behind the place where sweeping goes on
-		s.scanned, s.unswept = now, nil
+		s.scanned, s.dropped, s.unswept = now, time.Time{}, nil
+	}
+	if err := s.dropAnswers(now); err != nil {
+		return 0, err
 	}
 	for more := true; more; {
 		var due [][]byte
 		if due, more, err = s.dueKeys(now); err != nil {
-			return touched, err
+			return dropped, err
 		}
+		if len(due) == 0 {
+			break
+		}
+		last := due[len(due)-1]
+		slices.SortFunc(due, func(a, b []byte) int { return bytes.Compare(a[9:], b[9:]) }) // as the records lie
 		for len(due) > 0 {
 			begun := time.Now()
 			some := due[:min(len(due), sweepBatch)]
 			n, err := s.sweepSome(ctx, some, now)
-			touched += n
+			dropped += n
 			if err != nil {
-				return touched, err
+				return dropped, err
 			}
-			s.unswept, due = some[len(some)-1], due[len(some):]
+			due = due[len(some):]
 			rest(time.Since(begun))
 		}
+		s.unswept = last
 	}
-	return touched, nil
+	return dropped, nil
 }
 
 // sweepSome handles due entries in one commit, and those whose records are busy one by one afterwards: it never waits for a
 // stripe while it holds one.
-func (s *Store) sweepSome(ctx context.Context, due [][]byte, now time.Time) (touched int, err error) {
+func (s *Store) sweepSome(ctx context.Context, due [][]byte, now time.Time) (dropped int, err error) {
 	s.open.RLock()
 	defer s.open.RUnlock()
 	if s.closed {
 		return 0, errClosed
 	}
-	busy, touched, err := s.sweepFree(due, now)
+	busy, dropped, err := s.sweepFree(due, now)
 	for _, entry := range busy {
 		if err != nil {
 			break
@@ -68,23 +78,25 @@ func (s *Store) sweepSome(ctx context.Context, due [][]byte, now time.Time) (tou
 		select {
 		case stripe <- struct{}{}:
 		case <-ctx.Done():
-			return touched, ctx.Err()
+			return dropped, ctx.Err()
 		}
 		b := s.db.NewBatch()
-		n := 0
-		if n, err = s.settleDue(b, entry, now); err == nil {
+		var over bool
+		if over, err = s.settleDue(b, entry, now); err == nil {
 			err = b.Commit(pebble.NoSync)
 		}
-		touched += n
+		if over && err == nil {
+			dropped++
+		}
 		<-stripe
 		err = errors.Join(err, b.Close())
 	}
-	return touched, errors.Join(err, ctx.Err())
+	return dropped, errors.Join(err, ctx.Err())
 }
 
-// sweepFree handles the due entries whose stripes are free. What it writes is not synced: what a crash undoes the next sweep
+// sweepFree handles the due entries, sorted by record, whose stripes are free. What it writes is not synced: what a crash undoes the next sweep
 // does once more, and in the meantime the record counts the same.
-func (s *Store) sweepFree(due [][]byte, now time.Time) (busy [][]byte, touched int, err error) {
+func (s *Store) sweepFree(due [][]byte, now time.Time) (busy [][]byte, dropped int, err error) {
 	held := make(map[chan struct{}]bool, len(due))
 	defer func() {
 		for stripe := range held {
@@ -93,7 +105,11 @@ func (s *Store) sweepFree(due [][]byte, now time.Time) (busy [][]byte, touched i
 	}()
 	b := s.db.NewBatch()
 	defer func() { err = errors.Join(err, b.Close()) }()
-	for _, entry := range due {
+	for i, entry := range due {
+		if i > 0 && bytes.Equal(entry[9:], due[i-1][9:]) { // what the batch does to this record can't be read yet
+			busy = append(busy, entry)
+			continue
+		}
 		stripe := s.stripe(record.Key(entry[9:]))
 		if !held[stripe] {
 			select {
@@ -104,29 +120,62 @@ func (s *Store) sweepFree(due [][]byte, now time.Time) (busy [][]byte, touched i
 				continue
 			}
 		}
-		n, err := s.settleDue(b, entry, now)
-		if touched += n; err != nil {
+		over, err := s.settleDue(b, entry, now)
+		if err != nil {
 			return nil, 0, err
 		}
+		if over {
+			dropped++
+		}
 	}
-	return busy, touched, b.Commit(pebble.NoSync)
+	return busy, dropped, b.Commit(pebble.NoSync)
 }
 
-// settleDue adds to the batch what a due entry asks for: 1, or 0 when the entry is stale or its record can't be read.
-func (s *Store) settleDue(b *pebble.Batch, entry []byte, now time.Time) (int, error) {
+// settleDue adds to the batch what a due entry asks for, and reports whether its record was over.
+func (s *Store) settleDue(b *pebble.Batch, entry []byte, now time.Time) (over bool, err error) {
 	failpoint.Hit(failpoint.Sweep)
 	key := record.Key(entry[9:])
 	r, err := s.read(key)
-	switch {
-	case errors.Is(err, record.ErrCorrupt): // its key stays refused; the rest must not wait for it
+	if errors.Is(err, record.ErrCorrupt) { // its key stays refused; the rest must not wait for it
 		s.opts.Log.Error("a dedup record can't be read", "error", err)
-		return 0, nil
-	case err != nil:
-		return 0, err
-	case r.State == record.Absent || !bytes.Equal(entry, dueKey(r.Due(), key)):
-		return 0, b.Delete(entry, nil)
+		return false, nil
 	}
-	return 1, s.fill(b, key, r, r.At(now))
+	if err == nil {
+		err = b.Delete(entry, nil)
+	}
+	if err != nil || r.State == record.Absent {
+		return false, err
+	}
+	counted := r.At(now)
+	switch {
+	case counted.State == record.Absent:
+		if r.State == record.Completed {
+			r.State = record.Sealed // its answer went, or goes, with many others: no tombstone of its own
+		}
+		return true, s.fill(b, key, r, counted)
+	case counted.State != r.State && len(r.Answer) > 0: // the answer of a record of format 1 is over
+		err = s.fill(b, key, r, counted)
+	}
+	return false, errors.Join(err, b.Set(dueKey(r.KeyUntil, key), nil, nil))
+}
+
+// dropAnswers drops all answers that are over. One that is written behind it, late, goes with the next rescan; it counts as
+// gone anyway.
+func (s *Store) dropAnswers(now time.Time) error {
+	s.open.RLock()
+	defer s.open.RUnlock()
+	if s.closed {
+		return errClosed
+	}
+	if now.Sub(s.dropped) < dropEvery {
+		return nil
+	}
+	from := point(answerPrefix, 0)
+	if !s.dropped.IsZero() {
+		from = point(answerPrefix, s.dropped.UnixNano())
+	}
+	s.dropped = now
+	return s.db.DeleteRange(from, point(answerPrefix, now.UnixNano()), pebble.NoSync)
 }
 
 // dueKeys gives the next entries that are due. Starting behind the last one spares stepping over what was deleted.
@@ -140,7 +189,7 @@ func (s *Store) dueKeys(now time.Time) (keys [][]byte, more bool, err error) {
 	if lower == nil {
 		lower = []byte{duePrefix}
 	}
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: duePoint(now.UnixNano() + 1)})
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: point(duePrefix, now.UnixNano()+1)})
 	if err != nil {
 		return nil, false, fmt.Errorf("sweeping: %w", err)
 	}
@@ -156,7 +205,6 @@ func (s *Store) dueKeys(now time.Time) (keys [][]byte, more bool, err error) {
 	return keys, more, it.Close()
 }
 
-// sweepLoop sweeps for at most half of the time, so that a sweep of many records leaves room for the writes beside it.
 func (s *Store) sweepLoop(ctx context.Context) {
 	defer close(s.swept)
 	tick := time.NewTicker(s.opts.SweepEvery)
@@ -167,8 +215,7 @@ func (s *Store) sweepLoop(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		n, err := s.sweep(ctx, func(worked time.Duration) { s.rest(ctx, worked) })
-		if err != nil && ctx.Err() == nil {
+		if n, err := s.sweep(ctx, paced(ctx, s.opts.SweepEvery)); err != nil && ctx.Err() == nil {
 			s.opts.Log.Error("sweeping dedup records", "error", err)
 		} else if n > 0 {
 			s.opts.Log.Debug("dedup records swept", "records", n)
@@ -176,14 +223,16 @@ func (s *Store) sweepLoop(ctx context.Context) {
 	}
 }
 
-func (s *Store) rest(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
+// paced has a sweep rest as long as it worked, which leaves room for the writes beside it; one that gets behind rests no more.
+func paced(ctx context.Context, every time.Duration) func(worked time.Duration) {
+	begun := time.Now()
+	return func(worked time.Duration) {
+		if time.Since(begun) > every {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(worked):
+		}
 	}
-}
-
-// duePoint begins the due entries of an instant.
-func duePoint(due int64) []byte {
-	return binary.BigEndian.AppendUint64([]byte{duePrefix}, uint64(max(due, 0)))
 }

@@ -72,6 +72,12 @@ func TestModelFindsDefects(t *testing.T) {
 				return r.Release(token, now)
 			}
 		}, "no transition of the table", "I4"},
+		{"a verdict on an old claim settles a new one", setup{parties: same, reclaim: true, looks: 1, denials: true, depth: 20}, func(r *rules) {
+			r.resolve = func(r Record, token Token, v Resolution, now time.Time) (Record, bool) {
+				v.Epoch = 0
+				return r.Resolve(token, v, now)
+			}
+		}, "I4: freed by a verdict", "I4: freed by a verdict"},
 		{"a renewal takes from the key's time", plain, func(r *rules) {
 			r.renew = func(r Record, token Token, lease time.Duration, now time.Time) (Record, bool) {
 				was := r.KeyUntil

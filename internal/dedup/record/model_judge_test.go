@@ -34,6 +34,9 @@ func (c *course) judge(n world, before, after Record, e event) {
 	case number != "":
 		c.met[number]++
 	}
+	if number == "T10" && n.dispatched[n.era] != 0 {
+		c.fail("I4: freed by a verdict, although %s executed", members(n.dispatched[n.era]))
+	}
 	if after.State == InFlight && after.KeyUntil-after.Lease < modelKey {
 		c.fail("when the lease ends the key is kept for %d only", after.KeyUntil-after.Lease)
 	}

@@ -199,7 +199,7 @@ func (c *course) outside(w world) {
 	if r.State == Unknown && w.looks > 0 {
 		n := w
 		n.looks--
-		n.verdict = verdict{holder: r.Token[0], executed: true, left: 2}
+		n.verdict = verdict{holder: r.Token[0], epoch: uint8(r.Epoch), executed: true, left: 2}
 		c.visit(n, fmt.Sprintf("somebody finds out that %d was executed", r.Token[0]))
 		if n.verdict.executed = false; c.denials && quiet(w) {
 			c.visit(n, fmt.Sprintf("somebody finds out that %d was not executed", r.Token[0]))
@@ -210,7 +210,8 @@ func (c *course) outside(w world) {
 		n.verdict.left--
 		token := Token{w.verdict.holder}
 		c.now = fmt.Sprintf("the verdict on %d arrives", w.verdict.holder)
-		after, resolved := w.rec.record().Resolve(token, Resolution{Executed: w.verdict.executed, Status: int(byReconciler), KeepKey: modelKey / 2}, modelNow)
+		v := Resolution{Executed: w.verdict.executed, Epoch: uint32(w.verdict.epoch), Status: int(byReconciler), KeepKey: modelKey / 2}
+		after, resolved := c.rules.resolve(w.rec.record(), token, v, modelNow)
 		if resolved != (pack(r) != pack(after)) {
 			c.fail("resolved: %v, although %+v became %+v", resolved, pack(r), pack(after))
 		}

@@ -119,8 +119,9 @@ type Result struct {
 
 // Resolution is what a status check or an operator found out about an unknown record.
 type Resolution struct {
-	Executed bool // false: nothing was executed, the key is free
-	Status   int  // executed: of the answer, 0 when nobody knows
+	Executed bool   // false: nothing was executed, the key is free
+	Epoch    uint32 // that the record had when it was looked at; 0: not compared, which is enough where nothing is reclaimed
+	Status   int    // executed: of the answer, 0 when nobody knows
 	Location string
 	KeepKey  time.Duration // executed: how long the key is kept from now on
 }

@@ -131,11 +131,12 @@ func (r Record) Renew(token Token, lease time.Duration, now time.Time) (Record, 
 	return r, true
 }
 
-// Resolve settles an unknown record from outside its attempt. The token is the one that the record had when it was looked at:
-// false means that it was settled, freed or claimed again in between, and nothing was changed.
+// Resolve settles an unknown record from outside its attempt. The token is the one that the record had when it was looked at,
+// and so is the epoch: a late repetition of an old claim can bring an old token back, but no old epoch. false means that the
+// record was settled, freed or claimed again in between, and nothing was changed.
 func (r Record) Resolve(token Token, v Resolution, now time.Time) (Record, bool) {
 	r = r.At(now)
-	if r.State != Unknown || r.Token != token {
+	if r.State != Unknown || r.Token != token || v.Epoch != 0 && v.Epoch != r.Epoch {
 		return r, false
 	}
 	if !v.Executed {

@@ -32,8 +32,8 @@ const (
 // reply is what a step came back with.
 type reply struct {
 	value   any
-	acked   int // replicas that confirmed
-	wait    int // how many were asked for
+	acked   int   // replicas that confirmed
+	wait    int   // how many were asked for
 	limited error // why no claim could be made
 	node    *node
 }
@@ -87,7 +87,7 @@ func (s *Store) follow(ctx context.Context, o *op) (r reply, err error) {
 			return r, nil
 		}
 		var again bool
-		if n, asking, again = s.redirect(ctx, n, o, err); !again {
+		if n, asking, again = s.redirect(ctx, n, o, asking, err); !again {
 			return r, err
 		}
 	}
@@ -95,14 +95,14 @@ func (s *Store) follow(ctx context.Context, o *op) (r reply, err error) {
 }
 
 // redirect tells where a step that a node refused belongs.
-func (s *Store) redirect(ctx context.Context, n *node, o *op, err error) (next *node, asking, again bool) {
+func (s *Store) redirect(ctx context.Context, n *node, o *op, asked bool, err error) (next *node, asking, again bool) {
 	if s.cfg.Mode != Cluster || ctx.Err() != nil {
 		return nil, false, false
 	}
 	if says(err, "TRYAGAIN") { // some of its names are there, some here
 		select {
 		case <-time.After(slotBackoff):
-			return n, false, true
+			return n, asked, true
 		case <-ctx.Done():
 			return nil, false, false
 		}
@@ -147,7 +147,7 @@ func (s *Store) admit(ctx context.Context, n *node, o *op) (limited, err error) 
 	if !seen.primary {
 		return nil, errReplica
 	}
-	s.notice(n, o.bucket, seen.identity)
+	s.notice(n, o.bucket, &seen.identity)
 	if !o.fresh {
 		return nil, nil
 	}

@@ -76,3 +76,13 @@ func redirection(err error) (addr string, ask, ok bool) {
 	}
 	return parts[2], parts[0] == "ASK", true
 }
+
+// Why a step is not sent.
+var (
+	errClosed      = fmt.Errorf("%w: the store is closed", errUnsent)
+	errNoPrimary   = fmt.Errorf("%w: no primary is known", errUnsent)
+	errReplica     = fmt.Errorf("%w: %w", errUnsent, errNotPrimary)
+	errDown        = fmt.Errorf("%w: the server did not answer lately", errUnsent)
+	errPaused      = fmt.Errorf("%w: the primary has just changed", errUnsent)
+	errFewReplicas = fmt.Errorf("%w: fewer replicas are online than wait_replicas asks for", errUnsent)
+)

@@ -22,6 +22,7 @@ type node struct {
 	seen   atomic.Pointer[sighting] // nil: it never answered
 	down   atomic.Bool              // the last look at it failed
 	unfit  atomic.Pointer[error]    // why nothing is asked of it
+	bare   atomic.Bool              // it may lack the scripts
 	cut    cutter
 	since  time.Time // of its leaving the view, zero while it is in
 }
@@ -129,8 +130,11 @@ func (n *node) send(ctx context.Context, args []any, wait int, asking bool) (val
 	if wait > 0 {
 		_ = pipe.Process(ctx, confirmed)
 	}
-	_, _ = pipe.Exec(ctx) // every command has its own error
-	if value, err = step.Result(); err != nil {
+	_, failure := pipe.Exec(ctx)
+	if value, err = step.Result(); err == nil && value == nil {
+		err = failure // go-redis leaves commands without their error when a new connection was greeted with one
+	}
+	if err != nil {
 		return nil, 0, err
 	}
 	if wait > 0 {

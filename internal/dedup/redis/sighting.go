@@ -39,7 +39,9 @@ func look(ctx context.Context, who asker, sections []string) (*sighting, error) 
 	for i, section := range sections {
 		replies[i] = pipe.Info(ctx, section)
 	}
-	_, _ = pipe.Exec(ctx)
+	if _, err := pipe.Exec(ctx); err != nil { // not only the replies': see node.send
+		return nil, err
+	}
 	s := &sighting{fields: map[string]string{}}
 	for _, reply := range replies {
 		text, err := reply.Result()

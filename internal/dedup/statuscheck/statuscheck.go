@@ -7,6 +7,7 @@ package statuscheck
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -26,7 +27,7 @@ const (
 
 // Checker implements dedup.Checker.
 type Checker struct {
-	url                   string
+	path, query           string // of the URL, each with {key} where the key goes; query begins with '?' or is empty
 	executed, notExecuted []int
 	client                *http.Client
 }
@@ -36,7 +37,11 @@ type Base func(upstream string) (base *url.URL, ok bool)
 
 // New makes the checker of a route. transport is shared by all; base may be nil.
 func New(cfg dedup.StatusCheck, transport http.RoundTripper, base Base) (*Checker, error) {
-	c := &Checker{url: cfg.URL, executed: cfg.Executed, notExecuted: cfg.NotExecuted}
+	path, query, found := strings.Cut(cfg.URL, "?")
+	if found {
+		query = "?" + query
+	}
+	c := &Checker{path: path, query: query, executed: cfg.Executed, notExecuted: cfg.NotExecuted}
 	if transport == nil {
 		transport = http.DefaultTransport
 	}
@@ -48,9 +53,13 @@ func New(cfg dedup.StatusCheck, transport http.RoundTripper, base Base) (*Checke
 func (c *Checker) Check(ctx context.Context, key string) (dedup.CheckVerdict, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.ReplaceAll(c.url, "{key}", url.PathEscape(key)), nil)
+	address, ok := c.address(key)
+	if !ok {
+		return dedup.Inconclusive, errDots
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return dedup.Inconclusive, fmt.Errorf("status check: %w", err)
+		return dedup.Inconclusive, fmt.Errorf("status check: %w", withoutURL(err))
 	}
 	request.Header.Set("Cache-Control", "no-cache")
 	request.Header.Set("User-Agent", "oncegate")
@@ -67,6 +76,18 @@ func (c *Checker) Check(ctx context.Context, key string) (dedup.CheckVerdict, er
 		return dedup.NotExecuted, nil
 	}
 	return dedup.Inconclusive, nil
+}
+
+// errDots is a key that a client chose and that can't be part of a path: an upstream would ask for something else.
+var errDots = errors.New("status check: a key of dots can't be asked about")
+
+// address is the URL of a key: escaped for where it stands, so that it never becomes another path or parameter.
+func (c *Checker) address(key string) (string, bool) {
+	const place = "{key}"
+	if (key == "." || key == "..") && strings.Contains(c.path, place) {
+		return "", false
+	}
+	return strings.ReplaceAll(c.path, place, url.PathEscape(key)) + strings.ReplaceAll(c.query, place, url.QueryEscape(key)), true
 }
 
 // withoutURL drops the URL of a client's error: it holds the key.

@@ -237,3 +237,66 @@ func testErase(t *testing.T, f fixture) {
 		}
 	}
 }
+
+// testReleaseAfterReclaim: proof that the second dispatch was not sent says nothing of the first.
+func testReleaseAfterReclaim(t *testing.T, f fixture) {
+	f.claim()
+	f.Advance(Lease)
+	if found := f.reclaim(his); found.Verdict != record.Acquired {
+		t.Fatal(found.Verdict)
+	}
+	f.release(his, false)
+	if found := f.begin(key, fp2, token(1), true); found.Verdict != record.Mismatch {
+		t.Errorf("another request finds %s", found.Verdict)
+	}
+	f.Advance(Lease)
+	f.expect(record.Undetermined)
+}
+
+// testRenewSettled: whoever said that he does not know can't take that back by renewing.
+func testRenewSettled(_ *testing.T, f fixture) {
+	f.claim()
+	f.finish(mine, record.Unknown, record.Stored)
+	f.renew(mine, time.Minute, false)
+	f.expect(record.Undetermined)
+}
+
+// testRenewKeepsKey: the key's time moves with the lease, so that an end of the lease never is the key's end, too.
+func testRenewKeepsKey(t *testing.T, f fixture) {
+	f.claim()
+	before := f.look()
+	f.renew(mine, time.Minute, true)
+	after := f.look()
+	if after.KeyUntil-after.Lease < before.KeyUntil-before.Lease {
+		t.Errorf("%v are left of the key after the lease, %v were", time.Duration(after.KeyUntil-after.Lease), time.Duration(before.KeyUntil-before.Lease))
+	}
+	f.renew(mine, time.Millisecond, true)
+	if shorter := f.look(); shorter.Lease < after.Lease {
+		t.Error("a renewal shortened the lease")
+	}
+}
+
+// testResolveEpoch: a verdict on an earlier attempt is none on this one, though a late repetition brought its token back.
+func testResolveEpoch(t *testing.T, f fixture) {
+	f.claim()
+	f.Advance(Lease)
+	f.reclaim(his)
+	f.Advance(Lease)
+	f.reclaim(mine)
+	f.Advance(Lease)
+	f.resolve(mine, record.Resolution{Epoch: 1}, false)
+	f.expect(record.Undetermined)
+	f.resolve(mine, record.Resolution{Epoch: 3}, true)
+	f.expect(record.Miss)
+}
+
+// testResolveKeeps: a verdict without a time of its own leaves the key the one that it had.
+func testResolveKeeps(t *testing.T, f fixture) {
+	f.claim()
+	f.finish(mine, record.Unknown, record.Stored)
+	before := f.look().KeyUntil
+	f.resolve(mine, record.Resolution{Executed: true}, true)
+	if after := f.look(); after.State != record.Sealed || after.KeyUntil < before {
+		t.Errorf("%+v, the key was kept until %d", after, before)
+	}
+}

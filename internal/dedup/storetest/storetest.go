@@ -54,6 +54,11 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		"ResolvedFree":  testResolveNotExecuted,
 		"Reclaim":       testReclaim,
 		"ReclaimOther":  testReclaimMismatch,
+		"ReleaseAgain":  testReleaseAfterReclaim,
+		"RenewSettled":  testRenewSettled,
+		"RenewKeeps":    testRenewKeepsKey,
+		"ResolveEpoch":  testResolveEpoch,
+		"ResolveKeeps":  testResolveKeeps,
 		"Open":          testOpen,
 		"Erase":         testErase,
 	} {

@@ -2,11 +2,11 @@
 local r, broken = at()
 if broken then return broken end
 if not r or r.subject ~= ARGV[2] then return 0 end
-if r.state ~= IN_FLIGHT then
-  local state = r.state
-  if state == COMPLETED then state = SEALED end
-  redis.call('HSET', KEYS[1], 's', state, 'a', 0, 'i', '', 'L', '')
-  redis.call('HDEL', KEYS[1], 'd')
+local state = r.state
+if state ~= IN_FLIGHT then
+  if state == COMPLETED then r.state = SEALED end
+  r.answer, r.id, r.location, r.proven = 0, '', '', 0
+  save(r)
   redis.call('DEL', KEYS[2])
 end
-return r.state
+return state

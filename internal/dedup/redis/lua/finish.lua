@@ -3,14 +3,14 @@
 local r, broken = at()
 if broken then return broken end
 if r and r.token ~= ARGV[2] and not BLIND_FINISH then return FENCED end
-local state = tonumber(ARGV[3])
+local state, outcome = tonumber(ARGV[3]), STORED
 if r and (r.state == COMPLETED or r.state == SEALED or (r.state == UNKNOWN and state == UNKNOWN)) then
-  touch(r) -- the first WAIT may have been short
+  save(r) -- the first WAIT may have been short
   return STORED
 end
-local made = {}
-if not r then made = {'f', ARGV[4], 't', ARGV[2], 'u', ARGV[5], 'o', ARGV[6], 'e', 1, 'b', now} end
-settle(r, state, ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11]), ARGV[12], made)
-if r then return STORED end
-if stale then redis.call('HDEL', KEYS[1], 'd') end
-return RECREATED
+if not r then
+  r = {fingerprint = ARGV[4], token = ARGV[2], subject = ARGV[5], route = ARGV[6], epoch = 1, begun = now}
+  outcome = RECREATED
+end
+settle(r, state, ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11]), ARGV[12])
+return outcome

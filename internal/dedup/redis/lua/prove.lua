@@ -2,5 +2,6 @@
 local r, broken = at()
 if broken then return broken end
 if not r or r.token ~= ARGV[2] or (r.state ~= COMPLETED and r.state ~= SEALED) then return 0 end
-redis.call('HSET', KEYS[1], 'd', '1')
+r.proven = 1
+save(r)
 return 1

@@ -1,12 +1,14 @@
 -- What all steps share: a record as it counts now. It mirrors package record; the differential test holds both together.
 --
--- KEYS: 1 the record (hash), 2 its answer (string), 3 the open records of its bucket (sorted set: lease end -> record key).
+-- KEYS: 1 the record, 2 its answer, 3 the open records of its bucket (sorted set: lease end -> record key).
 -- ARGV[1] is the record's raw key, the member of KEYS[3]. Instants and durations are milliseconds.
 --
--- Fields: s state, f fingerprint, t token, u subject, o route, e epoch, b begun, l lease, a answer until, k key until,
--- c status, i request id, L location, d "1": a replica was seen to have the result.
+-- A record is one packed string and not a hash: half the commands, and half the time of a step. Big endian: version, state,
+-- fingerprint 32, token 16, subject 16, epoch 4, begun, lease, answer until, key until 8 each, status 2, proven 1 (a replica was
+-- seen to have the result), then route, request id and location, each after its length in 4.
 --
 -- The first write of a step is always one that Redis refuses when it has no room, so a refused step has written nothing.
+local LAYOUT, FIXED, VERSION = '>BBc32c16c16I4I8I8I8I8I2BI4c0I4c0I4c0', 117, 1
 local IN_FLIGHT, COMPLETED, SEALED, UNKNOWN = 1, 2, 3, 4
 local ACQUIRED, MISS, MISMATCH, BUSY, REPLAY, NOT_KEPT, UNDETERMINED = 1, 2, 3, 4, 5, 6, 7
 local STORED, FENCED, RECREATED = 1, 2, 3
@@ -19,62 +21,42 @@ else
   now = t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
-local stale = false -- something past its time is still in the way
-
+-- at gives the record, nil when it is absent, and an error when nobody can read it.
 local function at()
-  local h = redis.call('HMGET', KEYS[1], 's', 'f', 't', 'u', 'o', 'e', 'b', 'l', 'a', 'k', 'c', 'i', 'L', 'd')
-  if not h[1] then
-    stale = redis.call('EXISTS', KEYS[1], KEYS[2]) > 0
-    if stale and redis.call('EXISTS', KEYS[1]) == 1 then return nil, {err = 'CORRUPT record'} end
-    return nil
+  local packed = redis.call('GET', KEYS[1])
+  if not packed then return nil end
+  if #packed < FIXED or packed:byte(1) ~= VERSION then return nil, {err = 'CORRUPT record'} end
+  local _, state, fingerprint, token, subject, epoch, begun, lease, answer, key, status, proven, route, id, location =
+    struct.unpack(LAYOUT, packed)
+  if state < IN_FLIGHT or state > UNKNOWN then return nil, {err = 'CORRUPT record'} end
+  if now >= key then return nil end
+  if state == IN_FLIGHT and now >= lease then
+    state = UNKNOWN
+  elseif state == COMPLETED and (now >= answer or redis.call('EXISTS', KEYS[2]) == 0) then
+    state = SEALED
   end
-  local r = {
-    state = tonumber(h[1]), fingerprint = h[2], token = h[3], subject = h[4], route = h[5], epoch = tonumber(h[6] or ''),
-    begun = tonumber(h[7] or ''), lease = tonumber(h[8] or ''), answer = tonumber(h[9] or '0'), key = tonumber(h[10] or ''),
-    status = tonumber(h[11] or '0'), id = h[12] or '', location = h[13] or '', proven = h[14] == '1',
-  }
-  if not (r.state and r.fingerprint and r.token and r.subject and r.route and r.epoch and r.begun and r.lease and r.answer
-      and r.key and r.status) or r.state < IN_FLIGHT or r.state > UNKNOWN then
-    return nil, {err = 'CORRUPT record'}
-  end
-  if now >= r.key then
-    stale = true
-    return nil
-  end
-  if r.state == IN_FLIGHT and now >= r.lease then
-    r.state = UNKNOWN
-  elseif r.state == COMPLETED and (now >= r.answer or redis.call('EXISTS', KEYS[2]) == 0) then
-    r.state = SEALED
-  end
-  return r
+  return {state = state, fingerprint = fingerprint, token = token, subject = subject, epoch = epoch, begun = begun, lease = lease,
+    answer = answer, key = key, status = status, proven = proven, route = route, id = id, location = location}
 end
 
--- touch changes nothing, but is replicated: a WAIT behind it proves that replicas have what was read.
-local function touch(r) redis.call('HSET', KEYS[1], 't', r.token) end
+-- whole writes an instant as Redis reads it; numbers would be written with the digits of a fraction, which takes longer.
+local function whole(instant) return string.format('%d', instant) end
 
--- keep_open lists the record as open, for as long as any record of the bucket may live.
-local function keep_open(score, key_until)
-  redis.call('ZADD', KEYS[3], score, ARGV[1])
-  local left = redis.call('PTTL', KEYS[3])
-  if left < key_until - now then
-    redis.call('PEXPIREAT', KEYS[3], key_until + math.floor((key_until - now) / 4) + 1000)
-  end
+-- save writes the record. Also when it is as it was: a WAIT behind that proves that replicas have what was read.
+local function save(r)
+  redis.call('SET', KEYS[1], struct.pack(LAYOUT, VERSION, r.state, r.fingerprint, r.token, r.subject, r.epoch, r.begun, r.lease,
+    r.answer, r.key, r.status, r.proven, #r.route, r.route, #r.id, r.id, #r.location, r.location), 'PXAT', whole(r.key))
 end
 
--- settle writes a result into r; made holds further fields of a record that is made anew.
-local function settle(r, state, status, id, location, keep_answer, keep_key, body, made)
-  local key_until, answer_until = now + math.max(keep_answer, keep_key), 0
-  if state == COMPLETED then answer_until = now + keep_answer end
-  redis.call('HSET', KEYS[1], 's', state, 'l', 0, 'a', answer_until, 'k', key_until, 'c', status, 'i', id, 'L', location,
-    unpack(made))
-  redis.call('PEXPIREAT', KEYS[1], key_until)
-  if state == COMPLETED and keep_answer > 0 then
-    redis.call('SET', KEYS[2], body, 'PXAT', answer_until)
-  elseif stale then
-    redis.call('DEL', KEYS[2])
-  end
+-- settle writes a result.
+local function settle(r, state, status, id, location, keep_answer, keep_key, body)
+  r.state, r.status, r.id, r.location, r.lease, r.answer, r.proven = state, tonumber(status), id, location, 0, 0, 0
+  r.key = now + math.max(keep_answer, keep_key)
+  if state == COMPLETED then r.answer = now + keep_answer end
+  save(r)
+  if state == COMPLETED and keep_answer > 0 then redis.call('SET', KEYS[2], body, 'PXAT', whole(r.answer)) end
   if state == UNKNOWN then
-    keep_open(now, key_until)
+    redis.call('ZADD', KEYS[3], whole(now), ARGV[1])
   else
     redis.call('ZREM', KEYS[3], ARGV[1])
   end
