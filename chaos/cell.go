@@ -59,6 +59,7 @@ type Outcome struct {
 	Stops   int
 	Stores  int // disturbances of the store
 	Fails   int // failovers among them
+	Known   int // claims that the gateways counted as lost
 	Took    time.Duration
 	Dir     string
 }
@@ -105,7 +106,7 @@ func RunCell(t testing.TB, binary string, cell Cell, seed uint64, dir string) (o
 	fleet = nil // judge has ended it
 	out.Calls, out.Kills = int(client.n.Load()), h.Count(FaultKill)
 	out.Stops, out.Stores, out.Fails = h.Count(FaultStop), h.Count(FaultStore), w.failovers()
-	out.Points = w.points
+	out.Points, out.Known = w.points, w.known
 	out.Took = time.Since(begun)
 	return out, h.Close()
 }
@@ -143,6 +144,8 @@ type work struct {
 	seed    uint64
 	route   string
 	points  int
+	known   int // claims that the gateways know to be lost
+	peaks   peaks
 	ops     []Op
 }
 
@@ -168,7 +171,11 @@ func (w *work) run(r *rand.Rand) error {
 			}
 		}
 	}
-	stop, ended := make(chan struct{}), make(chan struct{})
+	stop, ended, seen := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(seen)
+		w.peaks.watch(w.fleet.Gateways, stop)
+	}()
 	harm := errors.New("the nemesis was ended by its own test")
 	go func() {
 		defer close(ended) // also when redistest ends the goroutine
@@ -180,6 +187,7 @@ func (w *work) run(r *rand.Rand) error {
 	})
 	close(stop)
 	<-ended
+	<-seen
 	w.points = w.fleet.Gateways[0].Points()
 	if err := w.fleet.Heal(readyFor); err != nil {
 		return errors.Join(harm, err)
@@ -295,18 +303,6 @@ func (w *work) dump() (all []Record, err error) {
 		all = append(all, some...)
 	}
 	return all, nil
-}
-
-// bounds measures what has to be small at rest.
-func (w *work) bounds() (all []Bound) {
-	for _, g := range w.fleet.Gateways {
-		for name, most := range map[string]float64{"go_goroutines": 200, "process_open_fds": 300, "process_resident_memory_bytes": 500 << 20} {
-			if got, err := strconv.ParseFloat(g.Metric(name), 64); err == nil {
-				all = append(all, Bound{g.name + " " + name, got, most})
-			}
-		}
-	}
-	return all
 }
 
 // Forget removes what a cell left.

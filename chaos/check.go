@@ -52,6 +52,7 @@ func (v Violation) String() string { return fmt.Sprintf("%s %s: %s", v.Invariant
 type Verdict struct {
 	Violations []Violation
 	Losses     []Violation // the same on slots that may be lost
+	Lost       int         // slots of those
 	Unknowns   int         // slots whose outcome stayed unknown
 	Ambiguous  int         // slots in which something happened that can hide an outcome
 	Executions int
@@ -70,7 +71,10 @@ func Check(run Run) Verdict {
 		} else {
 			kept := c.parts(w, at)
 			v.Violations = append(v.Violations, kept...)
-			v.Losses = append(v.Losses, without(full, kept)...)
+			if lost := without(full, kept); len(lost) > 0 {
+				v.Losses = append(v.Losses, lost...)
+				v.Lost++
+			}
 		}
 		if w.unknown() {
 			v.Unknowns++

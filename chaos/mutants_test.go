@@ -34,6 +34,7 @@ var mutants = []struct {
 
 // TestMutants proves that the harness would find each known defect: a harness that stays green is no evidence.
 func TestMutants(t *testing.T) {
+	t.Parallel()
 	for _, m := range mutants {
 		t.Run(m.tag+"/"+m.cell().Topology.Name, func(t *testing.T) {
 			t.Parallel()

@@ -157,23 +157,6 @@ func (g *Gateway) Ready(limit time.Duration) error {
 	return fmt.Errorf("%s is not ready within %v; log:\n%s", g.name, limit, g.Tail())
 }
 
-// Metric gives the value of a line of /metrics that begins with name.
-func (g *Gateway) Metric(name string) string {
-	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	got, err := client.Get("http://" + g.Admin + "/metrics")
-	if err != nil {
-		return ""
-	}
-	defer got.Body.Close()
-	text, _ := io.ReadAll(got.Body)
-	for _, line := range strings.Split(string(text), "\n") {
-		if rest, ok := strings.CutPrefix(line, name+" "); ok {
-			return rest
-		}
-	}
-	return ""
-}
-
 // Tail is the end of the log.
 func (g *Gateway) Tail() string {
 	text, err := os.ReadFile(g.file + ".log")

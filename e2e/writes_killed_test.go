@@ -97,7 +97,7 @@ type fleet struct {
 	passed atomic.Int64
 }
 
-// eachFleetRound runs f once in CI, and as often as ONCEGATE_CHAOS_ROUNDS says in make chaos.
+// eachFleetRound runs f once, or as often as ONCEGATE_CHAOS_ROUNDS says.
 func eachFleetRound(t *testing.T, f func(t *testing.T, f *fleet)) {
 	rounds := 1
 	if s := os.Getenv("ONCEGATE_CHAOS_ROUNDS"); s != "" {

@@ -22,9 +22,9 @@ func TestClientsThatMeetShareABucket(t *testing.T) {
 	p := &PerClient{NewKeys: units.Rate{Count: 2, Per: time.Hour}}
 	now := time.Now()
 	granted := 0
-	for n := range uint64(8 * capSlots) {
+	for n := range uint64(3 * capSlots) {
 		before := granted
-		for range 5 {
+		for range 3 {
 			if _, spent := c.newKey(subjectOf(n), p, now); !spent {
 				granted++
 			}

@@ -151,6 +151,7 @@ func TestInconclusiveBacksOff(t *testing.T) {
 			}
 		}
 		r.serve(post(), soonKnown.after(1))
+		synctest.Wait()
 		if o.twice {
 			t.Error("two at once")
 		}
@@ -170,6 +171,7 @@ func TestOneWorkerForAKey(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if o.twice || len(o.times()) > 10 {
 			t.Errorf("asked %d times", len(o.times()))
 		}
@@ -184,6 +186,7 @@ func TestChecksAreBounded(t *testing.T) {
 			r.lose(as("iss|ann", fmt.Sprint("k", i)), soonKnown.with(502))
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if o.most != 8 {
 			t.Errorf("%d calls at once", o.most)
 		}

@@ -57,6 +57,7 @@ func TestAnotherVersionIsNotLost(t *testing.T) {
 			time.Sleep(500 * time.Millisecond)
 			c.add("r", record.Key{1}, two, "k")
 			time.Sleep(time.Minute)
+			synctest.Wait()
 			if len(s.settled) != 2 || s.settled[0] != one || s.settled[1] != two || len(c.tasks) != 0 {
 				t.Errorf("settled %v, %d tasks are left", s.settled, len(c.tasks))
 			}

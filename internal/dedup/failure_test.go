@@ -155,8 +155,8 @@ func TestAnswerThatCantBeRead(t *testing.T) {
 // fill finishes n writes of other clients while the store is down.
 func (r *rig) fill(n int) {
 	r.t.Helper()
-	for i := range n {
-		m := post(func(m *pipeline.Memory) { m.Client.Identity = fmt.Sprint("client", i) })
+	for range n {
+		m := post(func(m *pipeline.Memory) { m.Client.Identity = fmt.Sprint("client", r.calls.Load()) })
 		if err := r.handler.Serve(context.Background(), &m.Exchange); err != nil {
 			r.t.Fatal(err)
 		}

@@ -147,3 +147,30 @@ func (w *watched) failRenewals(err error) {
 	defer w.mu.Unlock()
 	w.renew = err
 }
+
+// under is the store below, which a test may exchange.
+func (f *flaky) under() dedup.Store {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.Store
+}
+
+func (f *flaky) Renew(ctx context.Context, key record.Key, token record.Token, lease time.Duration) (bool, error) {
+	return f.under().Renew(ctx, key, token, lease)
+}
+
+func (f *flaky) Look(ctx context.Context, key record.Key) (record.Record, error) {
+	return f.under().Look(ctx, key)
+}
+
+func (f *flaky) Resolve(ctx context.Context, key record.Key, token record.Token, v record.Resolution) (bool, error) {
+	return f.under().Resolve(ctx, key, token, v)
+}
+
+func (f *flaky) Open(ctx context.Context, each func(record.Key, record.Record) bool) error {
+	return f.under().Open(ctx, each)
+}
+
+func (f *flaky) Erase(ctx context.Context, s record.Subject) (record.Erased, error) {
+	return f.under().Erase(ctx, s)
+}

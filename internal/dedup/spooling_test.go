@@ -60,6 +60,12 @@ func (d *disk) All(f func(spool.Entry) bool) error {
 	return nil
 }
 
+func (d *disk) set(put error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.put = put
+}
+
 func (d *disk) len() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -168,7 +174,10 @@ func TestWhatTheSpoolTakesIsStoredInThisRun(t *testing.T) {
 		d.most = 4096
 		r := newGate(t, store, store, dedup.Deps{Spool: d})
 		store.set(func(f *flaky) { f.finish = errDown })
-		r.fill(6000)
+		d.set(errors.New("disk full"))
+		r.fill(1024)
+		d.set(nil)
+		r.fill(4200)
 		if n := r.records.Backlog(); n != 4096+1024 || d.len() != 4096 {
 			t.Errorf("%d wait, %d in the spool", n, d.len())
 		}

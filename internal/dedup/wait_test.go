@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -193,15 +194,21 @@ func TestHeldClientLeaves(t *testing.T) {
 func TestHeldWhenTheFirstFreesItsKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fleet := newFleet(t, 2, dedup.Deps{}, waits(30*time.Second))
-		fleet[0].upstream = takes(2*time.Second, fails(pipeline.UpstreamFailed, pipeline.EffectNone))
+		refuses, accepts := takes(2*time.Second, fails(pipeline.UpstreamFailed, pipeline.EffectNone)), takes(time.Second, answers(201, `{"id":1}`))
+		var sent atomic.Int32
+		for _, r := range fleet {
+			r.upstream = func(ctx context.Context, x *pipeline.Exchange) error {
+				if sent.Add(1) == 1 {
+					return refuses(ctx, x)
+				}
+				return accepts(ctx, x)
+			}
+		}
 		first := fleet[0].start(post())
 		synctest.Wait()
 		var held []*call
 		for range 8 {
 			held = append(held, fleet[0].start(post()), fleet[1].start(post()))
-		}
-		for _, r := range fleet {
-			r.upstream = takes(time.Second, answers(201, `{"id":1}`))
 		}
 		first.ends(want{kind: pipeline.UpstreamFailed, executed: pipeline.ExecutedNo, same: pipeline.Yes, nu: pipeline.Yes})
 		said := map[string]int{}
@@ -259,22 +266,24 @@ func TestHeldWhileTheAnswerIsNotPersisted(t *testing.T) {
 	})
 }
 
+// TestNobodyWaitsBeyondHisDeadline: nor does he claim anything then, with no time left to send it.
 func TestNobodyWaitsBeyondHisDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fleet := newFleet(t, 2, dedup.Deps{}, waits(30*time.Second))
-		fleet[0].upstream = takes(5*time.Second, fails(pipeline.UpstreamFailed, pipeline.EffectNone))
-		first := fleet[0].start(post())
+		flaky := &flaky{Store: memory.New(memory.Options{})}
+		seen := &watched{Store: flaky}
+		here := newGate(t, seen, flaky, dedup.Deps{}, waits(30*time.Second))
+		there := newGate(t, seen, flaky, dedup.Deps{}, waits(30*time.Second))
+		here.upstream = takes(9*time.Second, fails(pipeline.UpstreamFailed, pipeline.EffectNone))
+		first := here.start(post())
 		synctest.Wait()
-		soon := func(m *pipeline.Memory) { m.Deadline = m.Start.Add(1500 * time.Millisecond) }
-		for _, r := range fleet {
-			r.start(post(soon)).ends(heldTooLong).within(1500*time.Millisecond, 1500*time.Millisecond)
+		for _, r := range []*rig{here, there} {
+			m := post(func(m *pipeline.Memory) { m.Deadline = m.Start.Add(1500 * time.Millisecond) })
+			r.start(m).ends(heldTooLong).within(1500*time.Millisecond, 1500*time.Millisecond)
+			if last := seen.begins[len(seen.begins)-1]; !last.Before(m.Deadline) {
+				t.Error("asked for a claim without any time left")
+			}
 		}
-		late := fleet[1].start(post(func(m *pipeline.Memory) { m.Deadline = m.Start.Add(2 * time.Second) }))
-		<-first.done // the key is free now, but his time is over
-		late.ends(heldTooLong)
-		if fleet[1].calls.Load() != 0 {
-			t.Error("sent without any time left")
-		}
+		<-first.done
 	})
 }
 

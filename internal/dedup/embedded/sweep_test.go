@@ -137,6 +137,7 @@ func TestSweepNeverWaitsWithStripesInHand(t *testing.T) {
 	}()
 	for end := time.Now().Add(10 * time.Second); count(t, s, recordPrefix) > 1; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
+			<-stripe // or Close waits, too
 			t.Fatal("the others wait for the one that is busy")
 		}
 	}

@@ -3,6 +3,7 @@ package redis
 import (
 	"bytes"
 	"container/list"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,6 +41,8 @@ type deed struct {
 	epoch  uint32 // of the claim
 	result *record.Result
 }
+
+func (d *deed) release() bool { return d.claim == nil && d.result == nil }
 
 func (d *deed) size() int {
 	if d.result != nil {
@@ -118,18 +121,23 @@ func (r *recent) trim() {
 	}
 }
 
-// of gives what was done in some buckets, in order.
+// of gives what was done in some buckets, in order: releases, and the last claim or result of each record, which had taken the
+// place of earlier ones. Releases don't count for that: one may be noted later than the claim that it made way for.
 func (r *recent) of(which map[int]bool) []*deed {
 	r.trim()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var all []*deed
+	last := map[record.Key]*deed{}
 	for e := r.order.Front(); e != nil; e = e.Next() {
 		if d := e.Value.(*deed); which[bucketOf(d.key)] {
 			all = append(all, d)
+			if !d.release() {
+				last[d.key] = d
+			}
 		}
 	}
-	return all
+	return slices.DeleteFunc(all, func(d *deed) bool { return !d.release() && last[d.key] != d })
 }
 
 // last tells whether nothing was done in the attempt since.

@@ -80,3 +80,15 @@ func TestRecentKeepsTheLastDeed(t *testing.T) {
 		t.Errorf("another bucket has %d", len(others))
 	}
 }
+
+// TestRecentSupersedes: of two attempts with a key only the later one's claim may be asserted.
+func TestRecentSupersedes(t *testing.T) {
+	r, key := newRecent(), numbered(1)
+	r.claimed(key, claim(mine), 1)
+	r.claimed(key, claim(his), 2)
+	r.released(key, token(1))
+	all := r.of(everything())
+	if len(all) != 2 || all[0].token != his || !all[1].release() {
+		t.Errorf("%d deeds, the first of %v", len(all), all[0].token)
+	}
+}
