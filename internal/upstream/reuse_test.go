@@ -13,7 +13,7 @@ import (
 )
 
 // The upstream closes connections that idle for 20 ms; a POST comes every 40 ms.
-func TestIdleCloseRaceLosesNoPost(t *testing.T) {
+func TestEdge11IdleCloseRaceLosesNoPost(t *testing.T) {
 	t.Parallel()
 	closed := make(chan struct{}, 200)
 	f := newFake(t, func(p *peer) {

@@ -194,7 +194,7 @@ func TestPowerLossLosesNothing(t *testing.T) {
 	}
 }
 
-func TestLockedFolderIsNamed(t *testing.T) {
+func TestEdge24LockedFolderIsNamed(t *testing.T) {
 	path := t.TempDir()
 	_, lines := started(t, "hold", path)
 	if !lines.Scan() || lines.Text() != "holding" {
@@ -210,7 +210,7 @@ func TestLockedFolderIsNamed(t *testing.T) {
 	}
 }
 
-func TestNextProcessWaitsForTheFolder(t *testing.T) {
+func TestEdge25NextProcessWaitsForTheFolder(t *testing.T) {
 	path := t.TempDir()
 	first := open(t, path, Options{})
 	begin(t, first, 1, token(1))
@@ -256,7 +256,7 @@ func TestImpossibleFolderIsNamed(t *testing.T) {
 	}
 }
 
-func TestFailedDiskEndsTheProcess(t *testing.T) {
+func TestEdge27FailedDiskEndsTheProcess(t *testing.T) {
 	cmd := child(t, "fail", t.TempDir())
 	out, err := cmd.Output()
 	if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "disk broken") {

@@ -156,7 +156,7 @@ func TestWaitingForARecordHasABound(t *testing.T) {
 	<-s.stripe(key(1))
 }
 
-func TestFullDiskRefusesClaimsButFinishes(t *testing.T) {
+func TestEdge26FullDiskRefusesClaimsButFinishes(t *testing.T) {
 	free, at := int64(1000), int64(1000)
 	s := open(t, t.TempDir(), Options{MinFree: at, free: func(string) (int64, error) { return free, nil }})
 	begin(t, s, 1, token(1))

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestClockRuns(t *testing.T) {
+func TestEdge28ClockRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now := Clock()
 		before := now()

@@ -26,7 +26,7 @@ func set(t *testing.T, server *redistest.Server, name, value string) {
 	}
 }
 
-func TestNoRoom(t *testing.T) {
+func TestEdge20NoRoom(t *testing.T) {
 	server := redistest.Start(t)
 	s := open(t, single(server), Deps{})
 	if _, err := begin(s, numbered(1), claim(mine)); err != nil {
@@ -88,8 +88,8 @@ func TestKilledServerKeepsAll(t *testing.T) {
 	}
 }
 
-// TestEmptyServer: a server that comes back without its data is given what this gateway did last, before it takes new claims.
-func TestEmptyServer(t *testing.T) {
+// TestEdge23EmptyServer: a server that comes back without its data is given what this gateway did last, before it takes new claims.
+func TestEdge23EmptyServer(t *testing.T) {
 	server := redistest.Start(t)
 	c, log := &counts{}, &pages{}
 	s := open(t, single(server), Deps{Recorder: c, Log: logger(log)})
@@ -188,8 +188,8 @@ func TestUnreachableAtFirst(t *testing.T) {
 	refusedBegin(t, s, numbered(2))
 }
 
-// TestLostReply: what was sent and not answered may have happened, and is found when it is sent again.
-func TestLostReply(t *testing.T) {
+// TestEdge16LostReply: what was sent and not answered may have happened, and is found when it is sent again.
+func TestEdge16LostReply(t *testing.T) {
 	server := redistest.Start(t)
 	proxy := redistest.NewProxy(t, server.Addr)
 	s := open(t, Config{Mode: Single, Addresses: []string{proxy.Addr}, Prefix: fresh()}, Deps{})

@@ -25,7 +25,7 @@ func refusedAtStart(t *testing.T, cfg Config, want string) {
 	}
 }
 
-func TestWhatNeverBecomesRight(t *testing.T) {
+func TestEdge19WhatNeverBecomesRight(t *testing.T) {
 	for policy, want := range map[string]string{"allkeys-lru": "set maxmemory-policy to noeviction", "volatile-ttl": "set maxmemory-policy to noeviction"} {
 		refusedAtStart(t, single(redistest.Start(t, "--maxmemory-policy", policy)), want)
 	}
