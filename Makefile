@@ -36,8 +36,13 @@ fuzz-short:
 bench: ## ratios measured in one run, for docs/performance.md
 	$(GO) run ./bench
 
-chaos: ## kill -9 during keyed writes, long form
+chaos: ## proof of the promises: every kill point and fault, 100 failovers of each kind of fleet, known defects must be found
+	ONCEGATE_CHAOS=full $(GO) test -count=1 -timeout 3h -v -run 'TestChaos$$|TestMutants' ./chaos
+	ONCEGATE_CHAOS_FAILOVERS=100 $(GO) test -count=1 -timeout 1h -v -run TestChaosFailovers ./chaos
 	ONCEGATE_CHAOS_ROUNDS=100 $(GO) test -count=1 -timeout 30m -run Chaos ./e2e
+
+chaos-short: ## what make test does of it
+	$(GO) test -count=1 -timeout 10m ./chaos
 
 soak: ## steady load with reloads, memory must stay flat; then random traffic against a misbehaving upstream
 	ONCEGATE_SOAK=10m $(GO) test -count=1 -timeout 30m -run Soak ./e2e

@@ -53,6 +53,18 @@ func (b *book) send(key string, s Script) (int, string) {
 	return got.StatusCode, string(body)
 }
 
+// asked gives the status of the upstream's word on a forwarded key.
+func (b *book) asked(key string) int {
+	b.t.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	got, err := client.Get(b.up.URL + "/executions/" + key)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	_ = got.Body.Close()
+	return got.StatusCode
+}
+
 func (b *book) lines() []Execution {
 	b.t.Helper()
 	all, err := ReadLedger(b.file)
@@ -101,8 +113,8 @@ func TestLedgerRunsAScriptItsTimes(t *testing.T) {
 // An upstream that honours the key tells dispatches from effects, and can be asked.
 func TestLedgerHonoursTheKey(t *testing.T) {
 	b := openBook(t)
-	if got, err := http.Get(b.up.URL + "/executions/k"); err != nil || got.StatusCode != 404 {
-		t.Fatalf("before: %v %v", got, err)
+	if got := b.asked("k"); got != 404 {
+		t.Errorf("before: %d", got)
 	}
 	_, first := b.send("k", Script{Dedup: true})
 	_, again := b.send("k", Script{Dedup: true})
@@ -110,10 +122,9 @@ func TestLedgerHonoursTheKey(t *testing.T) {
 	if first != again || first == "" || len(lines) != 2 || !lines[0].Effect || lines[1].Effect {
 		t.Errorf("%s, %s, %+v", first, again, lines)
 	}
-	if got, err := http.Get(b.up.URL + "/executions/k"); err != nil || got.StatusCode != 200 {
-		t.Fatalf("after: %v %v", got, err)
+	if got := b.asked("k"); got != 200 {
+		t.Errorf("after: %d", got)
 	}
-	http.DefaultClient.CloseIdleConnections()
 }
 
 // A kept history is read as it was written.

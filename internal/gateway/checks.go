@@ -30,7 +30,11 @@ func (c *compiler) check(r *config.RouteConfig) error {
 		}
 	}
 	c.snap.closers = append(c.snap.closers, transport.CloseIdleConnections)
-	checker, err := statuscheck.New(*r.Dedup.StatusCheck, transport, bases(c.snap.Upstreams))
+	asked := *r.Dedup.StatusCheck
+	if r.Dedup.UpstreamDedup { // the next retry is sent again anyway; a "not executed" could be about a dispatch before the last
+		asked.NotExecuted = nil
+	}
+	checker, err := statuscheck.New(asked, transport, bases(c.snap.Upstreams))
 	if err != nil {
 		return err
 	}

@@ -82,7 +82,7 @@ func (s *Snapshot) execution(ctx context.Context, x *pipeline.Exchange) error {
 		x.Deferred = pipeline.NotFound
 		return s.unrouted.Serve(ctx, x)
 	case err != nil:
-		x.Problem.RetryAfter = 1
+		x.Problem = pipeline.Problem{Executed: pipeline.ExecutedUnknown, SameKey: pipeline.Yes, NewKey: pipeline.No, RetryAfter: 1}
 		x.Deferred = fmt.Errorf("%w: %w", pipeline.StoreUnavailable, err)
 		return s.unrouted.Serve(ctx, x)
 	}
