@@ -94,11 +94,11 @@ func (s *Server) executions(c *fiber.Ctx) error {
 func lookUp(c *fiber.Ctx) (scope, client, key string, asked, ok bool) {
 	got := map[string]string{}
 	twice := false
-	c.Context().QueryArgs().VisitAll(func(name, value []byte) {
+	for name, value := range c.Context().QueryArgs().All() {
 		_, known := got[string(name)]
 		twice = twice || known
 		got[string(name)] = string(value)
-	})
+	}
 	if len(got) == 0 {
 		return "", "", "", false, true
 	}

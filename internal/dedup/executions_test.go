@@ -199,7 +199,6 @@ func TestSettle(t *testing.T) {
 type staleStore struct {
 	dedup.Store
 	between func(record.Key, record.Token)
-	look    error
 }
 
 func (s *staleStore) Resolve(ctx context.Context, key record.Key, token record.Token, v record.Resolution) (bool, error) {

@@ -99,7 +99,6 @@ func (c *counts) PrimaryChanged()  { c.changes.Add(1) }
 
 var (
 	fp   = record.Fingerprint{1}
-	fp2  = record.Fingerprint{2}
 	mine = record.Token{1}
 	his  = record.Token{2}
 )
