@@ -130,6 +130,12 @@ func (s *State) survey(ctx context.Context, r *records) {
 	tick := time.NewTicker(surveyEvery)
 	defer tick.Stop()
 	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-r.look: // the first: not before the status checks are known
+		}
 		took, cancel := context.WithTimeout(ctx, surveyTime)
 		found, err := r.Survey(took)
 		cancel()
@@ -137,12 +143,6 @@ func (s *State) survey(ctx context.Context, r *records) {
 			s.Metrics.OpenRecords(found.InFlight, found.Unknown, found.OldestUnknown)
 		} else if ctx.Err() == nil {
 			s.Logger.Warn("the open records of keyed writes can't be counted", "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		case <-r.look:
 		}
 	}
 }
