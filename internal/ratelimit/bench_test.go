@@ -57,7 +57,7 @@ func BenchmarkTake(b *testing.B) {
 	m := NewMemory(MemoryConfig{})
 	l := limit(b, "x", "1/d", Config{Burst: 1000})
 	key := make([]byte, 24)
-	charges := []Charge{{Limit: l, Key: key}}
+	charges := []Charge{{Limit: l, Key: key, Cost: 1}}
 	i := uint64(0)
 	take := func() {
 		i = (i + 1) & (1<<20 - 1)
@@ -77,7 +77,7 @@ func BenchmarkTake(b *testing.B) {
 func BenchmarkBytesPerClient(b *testing.B) {
 	l := limit(b, "x", "1/d", Config{})
 	key := make([]byte, 24)
-	charges := []Charge{{Limit: l, Key: key}}
+	charges := []Charge{{Limit: l, Key: key, Cost: 1}}
 	const clients = 1_000_000
 	for b.Loop() {
 		before := heap()

@@ -101,5 +101,13 @@ func takeOne(m *Memory, l *Limit, who string) (Charge, bool) {
 }
 
 func charge(l *Limit, who string) Charge {
-	return Charge{Limit: l, Key: append([]byte(l.name+"\x00"), who...)}
+	return Charge{Limit: l, Cost: l.cost, Key: append([]byte(l.name+"\x00"), who...)}
+}
+
+// giveBack undoes what was taken.
+func giveBack(s Store, charges []Charge) {
+	for i := range charges {
+		charges[i].Change = charges[i].Cost
+	}
+	s.Settle(context.Background(), charges)
 }

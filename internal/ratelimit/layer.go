@@ -123,7 +123,7 @@ var (
 func (l *layer) identify(c *call, x *pipeline.Exchange) bool {
 	for i, limit := range l.limits {
 		key, ok := limit.appendKey(c.charges[i].Key[:0], x)
-		c.charges[i] = Charge{Limit: limit, Key: key}
+		c.charges[i] = Charge{Limit: limit, Key: key, Cost: limit.cost}
 		if !ok {
 			return false
 		}
@@ -136,7 +136,10 @@ func (l *layer) pass(ctx context.Context, x *pipeline.Exchange, c *call) error {
 	l.record(c, true)
 	err := l.next.Serve(ctx, x)
 	if err == nil && x.Replayed {
-		l.store.Return(ctx, c.charges)
+		for i := range c.charges {
+			c.charges[i].Change = c.charges[i].Cost
+		}
+		l.store.Settle(ctx, c.charges)
 		for i := range c.charges {
 			if c.charges[i].Admitted {
 				l.recorder.Decision(c.charges[i].Limit.name, DecisionReturned)

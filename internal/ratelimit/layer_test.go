@@ -231,7 +231,7 @@ func TestReplayCostsNothing(t *testing.T) {
 type brokenStore struct{}
 
 func (brokenStore) Take(context.Context, []Charge) (bool, error) { return true, errors.New("down") }
-func (brokenStore) Return(context.Context, []Charge)             {}
+func (brokenStore) Settle(context.Context, []Charge)             {}
 
 func TestBrokenStoreFailsClosed(t *testing.T) {
 	next := pipeline.HandlerFunc(func(context.Context, *pipeline.Exchange) error { t.Error("passed"); return nil })

@@ -78,8 +78,8 @@ func (m *Memory) Take(_ context.Context, charges []Charge) (bool, error) {
 	return allowed, nil
 }
 
-// Return implements Store.
-func (m *Memory) Return(_ context.Context, charges []Charge) {
+// Settle implements Store.
+func (m *Memory) Settle(_ context.Context, charges []Charge) {
 	m.lock(charges)
 	defer m.unlock(charges)
 	now := m.now()
@@ -89,7 +89,7 @@ func (m *Memory) Return(_ context.Context, charges []Charge) {
 		if b == nil || !c.Admitted {
 			continue // full again and freed, or nothing was taken
 		}
-		b.level = min(c.Limit.burst, c.Limit.level(b, now)+c.Limit.cost)
+		b.level = max(-c.Limit.burst, min(c.Limit.burst, c.Limit.level(b, now)+c.Change))
 		b.last = max(b.last, now)
 		c.Level = b.level
 	}
@@ -108,8 +108,8 @@ func (m *Memory) check(charges []Charge, now int64) bool {
 		if b != nil {
 			c.Level = c.Limit.level(b, now)
 		}
-		c.Wait = c.Limit.wait(c.Limit.cost - c.Level)
-		c.Admitted = c.Wait == 0 && c.Limit.cost <= c.Limit.burst
+		c.Wait = c.Limit.wait(c.Cost - c.Level)
+		c.Admitted = c.Wait == 0 && c.Cost <= c.Limit.burst
 		allowed = allowed && (c.Admitted || c.Limit.shadow)
 	}
 	return allowed
@@ -122,7 +122,7 @@ func (m *Memory) take(charges []Charge, now int64) {
 		if !c.Admitted {
 			continue
 		}
-		c.Level -= c.Limit.cost
+		c.Level -= c.Cost
 		s := m.shard(c.hash)
 		if b := s.find(c.hash); b != nil {
 			b.level, b.last = c.Level, max(b.last, now)

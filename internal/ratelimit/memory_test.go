@@ -104,18 +104,18 @@ func TestReturn(t *testing.T) {
 	l := limit(t, "x", "1/s", Config{Burst: 3, Cost: 2})
 	charges := []Charge{charge(l, "a")}
 	m.Take(context.Background(), charges)
-	m.Return(context.Background(), charges)
+	giveBack(m, charges)
 	if charges[0].Level != 3 {
 		t.Errorf("level %v after the return, want 3", charges[0].Level)
 	}
 	m.Take(context.Background(), charges)
 	now.advance(1500 * time.Millisecond)
-	if m.Return(context.Background(), charges); charges[0].Level != 3 {
+	if giveBack(m, charges); charges[0].Level != 3 {
 		t.Errorf("level %v, want no more than the burst", charges[0].Level)
 	}
 	m.Take(context.Background(), charges)
 	m.Take(context.Background(), charges) // refused
-	if m.Return(context.Background(), charges); charges[0].Level != 1 {
+	if giveBack(m, charges); charges[0].Level != 1 {
 		t.Errorf("level %v: a refused request returned tokens", charges[0].Level)
 	}
 }
@@ -266,7 +266,7 @@ func TestReturnToOverflow(t *testing.T) {
 	takeOne(m, l, "a")
 	charges := []Charge{charge(l, "b")}
 	m.Take(context.Background(), charges)
-	if m.Return(context.Background(), charges); charges[0].Level != 5 || m.Overflowed() != 1 {
+	if giveBack(m, charges); charges[0].Level != 5 || m.Overflowed() != 1 {
 		t.Errorf("level %v, want the token back in the overflow bucket", charges[0].Level)
 	}
 }

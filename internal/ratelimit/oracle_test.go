@@ -29,7 +29,7 @@ func (o *oracle) of(c *Charge) *rate.Limiter {
 func (o *oracle) take(charges []Charge, now int64) bool {
 	at := o.base.Add(time.Duration(now))
 	for i := range charges {
-		r := o.of(&charges[i]).ReserveN(at, int(charges[i].Limit.cost))
+		r := o.of(&charges[i]).ReserveN(at, int(charges[i].Cost))
 		ok := r.OK() && r.DelayFrom(at) == 0
 		if !ok {
 			r.CancelAt(at)
@@ -42,7 +42,7 @@ func (o *oracle) take(charges []Charge, now int64) bool {
 // undo starts the limiters anew at the level they had: a cancelled reservation does not always give back everything.
 func (o *oracle) undo(charges []Charge, at time.Time) bool {
 	for i := range charges {
-		o.of(&charges[i]).AllowN(at, -int(charges[i].Limit.cost))
+		o.of(&charges[i]).AllowN(at, -int(charges[i].Cost))
 	}
 	return false
 }
