@@ -20,12 +20,12 @@ var floors = map[string]int{
 	"internal/pipeline": 0, "internal/wire": 0, "internal/answer": 0, "internal/units": 0,
 	"internal/failpoint": 0, "internal/mutant": 0, "internal/redistest": 0,
 	"internal/edge": 1, "internal/routes": 1, "internal/auth": 1, "internal/ratelimit": 1, "internal/dedup": 1,
-	"internal/breaker": 1, "internal/upstream": 1, "internal/observe": 1,
+	"internal/breaker": 1, "internal/upstream": 1, "internal/observe": 1, "internal/shed": 1,
 	"internal/config":  2,
 	"internal/gateway": 3,
 	"internal/admin":   4,
 	"cmd/gateway":      5,
-	"bench":            6, "e2e": 6, "chaos": 6, // commands and tests around the product
+	"bench":            6, "e2e": 6, "chaos": 6, "fleet": 6, // commands and tests around the product
 }
 
 // folder gives the package of the picture that a path belongs to: internal/edge/h1 is part of internal/edge.
