@@ -130,12 +130,9 @@ func (s *fleetStore) failover(name string, harm func(*redistest.Server)) Disturb
 		wait(100*time.Millisecond, nil)
 		harm(old)
 		next := s.awaitFailover(old)
-		taken := time.Now()
 		from := seen.stop().before(next)
 		s.heal()
-		if name == FailoverPause || name == FailoverOrder {
-			taken = time.Now() // until it was told, the old primary went on
-		}
+		taken := time.Now() // until it was told, the old primary went on; one that was killed comes back as a primary, too
 		if !s.waits {
 			s.add(from, taken)
 		}
