@@ -227,11 +227,11 @@ func (u *Upstream) Close() error {
 
 var givenPorts sync.Map
 
-// freeAddress gives an address that nobody was given before, below the ports that outgoing connections take: a gateway comes
-// back to it after each kill.
+// freeAddress gives an address that nobody was given before, below the ports that Redis servers of the tests and outgoing
+// connections take: a gateway comes back to it after each kill.
 func freeAddress() (string, error) {
 	for range 1000 {
-		address := fmt.Sprintf("127.0.0.1:%d", 12_000+rand.IntN(18_000))
+		address := fmt.Sprintf("127.0.0.1:%d", 1_100+rand.IntN(9_900))
 		if _, given := givenPorts.LoadOrStore(address, true); given {
 			continue
 		}

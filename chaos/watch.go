@@ -77,17 +77,36 @@ func (p *peaks) note(figures map[string]float64) {
 	}
 }
 
+// atRest is how long a gateway may take to come to rest: the backlog is tried again every 5 s at the latest, and a round of it may
+// meet a primary that is not trusted yet.
+const atRest = 20 * time.Second
+
 // bounds gives what has to be small, in the storm and at rest.
 func (w *work) bounds() (all []Bound) {
 	for _, c := range caps {
 		all = append(all, Bound{c.name + " in the storm", w.peaks.most[c.name], c.storm})
 	}
 	for _, g := range w.fleet.Gateways {
-		figures := g.Metrics()
+		figures := g.rested()
 		w.known += int(figures["gateway_dedup_claims_lost_total"])
 		for _, c := range caps {
 			all = append(all, Bound{g.name + " " + c.name + " at rest", figures[c.name], c.still})
 		}
 	}
 	return all
+}
+
+// rested gives the figures of a gateway that has come to rest, or those that it never did with.
+func (g *Gateway) rested() map[string]float64 {
+	for limit := time.Now().Add(atRest); ; {
+		figures := g.Metrics()
+		still := figures != nil
+		for _, c := range caps {
+			still = still && figures[c.name] <= c.still
+		}
+		if still || time.Now().After(limit) {
+			return figures
+		}
+		wait(100*time.Millisecond, nil)
+	}
 }
