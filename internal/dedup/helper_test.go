@@ -97,6 +97,9 @@ func (r *rig) Dedup(_, result string) {
 	r.counted[result]++
 }
 
+func (r *rig) ShortKey(route string)  { r.Dedup(route, "short key") }
+func (r *rig) LateRetry(route string) { r.Dedup(route, "late retry") }
+
 func (r *rig) clock() time.Time { return time.Unix(0, r.now.Load()) }
 
 func (r *rig) advance(d time.Duration) { r.now.Add(int64(d)) }

@@ -31,9 +31,14 @@ type Facts struct {
 // Admits tells whether the route's upstream would be called now; if not, when to come again. It takes nothing.
 type Admits func(x *pipeline.Exchange) (retryAfter time.Duration, ok bool)
 
-// Recorder counts what became of keyed requests. The words are fixed: see the Result constants.
+// Recorder counts keyed requests.
 type Recorder interface {
+	// Dedup counts them by what became of them. The words are fixed: see the Result constants.
 	Dedup(route, result string)
+	// ShortKey counts those whose key has fewer than 16 characters.
+	ShortKey(route string)
+	// LateRetry counts those that came in the last tenth of their key's time: a little later they would have been executed again.
+	LateRetry(route string)
 }
 
 // The results that a Recorder gets.
@@ -87,6 +92,8 @@ func New(cfg Config, facts Facts, records *Records, admits Admits, rec Recorder)
 type silent struct{}
 
 func (silent) Dedup(string, string) {}
+func (silent) ShortKey(string)      {}
+func (silent) LateRetry(string)     {}
 
 type guard struct {
 	cfg          Config
@@ -113,6 +120,7 @@ func (g *guard) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	if found != keyFine {
 		return g.refuseKey(x, found)
 	}
+	g.lookAtKey(key)
 	named, err := g.client(x)
 	if err != nil {
 		return err

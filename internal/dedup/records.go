@@ -33,6 +33,7 @@ type Records struct {
 	checks  *checks
 	caps    caps
 	replays replays
+	warned  warned
 	meter   Meter
 	log     *slog.Logger
 }

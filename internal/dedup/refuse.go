@@ -72,6 +72,7 @@ func (a *attempt) storeFailed(err error) error {
 
 // duplicate answers what was found about an earlier attempt.
 func (a *attempt) duplicate(f record.Found) error {
+	a.lookAtAge(f)
 	switch f.Verdict {
 	case record.Mismatch:
 		return a.told(ResultMismatch, pipeline.KeyReused, pipeline.Problem{Executed: pipeline.ExecutedNo, SameKey: pipeline.No, NewKey: pipeline.Yes})

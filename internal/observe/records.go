@@ -11,6 +11,8 @@ type recordMetrics struct {
 	checked  cached[[2]string, prometheus.Counter]
 	calls    cached[[2]string, prometheus.Observer]
 	finished *prometheus.CounterVec
+	short    cached[string, prometheus.Counter]
+	late     cached[string, prometheus.Counter]
 	open     *prometheus.GaugeVec
 	oldest   prometheus.Gauge
 	lost     prometheus.Counter
@@ -24,6 +26,10 @@ var finishOutcomes = []string{"stored", "fenced", "recreated", "spooled"}
 func (m *Metrics) addRecords() {
 	r := &m.records
 	r.checked.make = m.counters("gateway_dedup_status_checks_total", "What upstreams said of unknown outcomes.", "route", "verdict")
+	short := add(m, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_dedup_short_keys_total", Help: "Keyed writes whose key has fewer than 16 characters."}, []string{"route"}))
+	r.short.make = func(route string) prometheus.Counter { return short.WithLabelValues(route) }
+	late := add(m, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_dedup_late_retries_total", Help: "Retries in the last tenth of keep.key: a little later they would have been executed again."}, []string{"route"}))
+	r.late.make = func(route string) prometheus.Counter { return late.WithLabelValues(route) }
 	times := add(m, prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "gateway_dedup_store_seconds", Help: "Calls to the store of keyed writes.",
 		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
@@ -64,6 +70,12 @@ func (m *Metrics) StoreTime(op string, d time.Duration, failed bool) {
 func (m *Metrics) Checked(route, verdict string) {
 	m.records.checked.get([2]string{route, verdict}).Inc()
 }
+
+// ShortKey counts a keyed write whose key is easily chosen twice.
+func (m *Metrics) ShortKey(route string) { m.records.short.get(route).Inc() }
+
+// LateRetry counts a repetition that came shortly before its key was forgotten.
+func (m *Metrics) LateRetry(route string) { m.records.late.get(route).Inc() }
 
 // OpenRecords shows what a survey found.
 func (m *Metrics) OpenRecords(inFlight, unknown int, oldest time.Duration) {

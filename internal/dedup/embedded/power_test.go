@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"runtime/debug"
 	"sync"
 	"testing"
 	"time"
@@ -95,7 +96,11 @@ func (p *power) cut(rng *rand.Rand) {
 	p.mu.Lock()
 	until := p.seq + 50 + rng.IntN(400)
 	p.mu.Unlock()
-	for ; ; time.Sleep(100 * time.Microsecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Microsecond) {
+		if time.Now().After(end) {
+			debug.SetTraceback("all")
+			panic("the store stands still")
+		}
 		p.mu.Lock()
 		if p.seq >= until {
 			break

@@ -94,7 +94,7 @@ func (v Verdict) String() string { return verdictWords[v] }
 // Found is the answer to Begin. Answer is the caller's own copy.
 type Found struct {
 	Verdict   Verdict
-	Left      time.Duration // busy: what is left of the lease
+	Left      time.Duration // busy: of the lease; replay, not kept and undetermined: of the key's time
 	Epoch     uint32        // acquired: the number of this dispatch
 	Token     Token         // undetermined: what Resolve has to be called with
 	Status    int

@@ -38,7 +38,7 @@ func (r Record) Begin(c Claim, now time.Time) (Record, Found) {
 		r = claimed(r, c, now)
 		return r, Found{Verdict: Acquired, Epoch: r.Epoch}
 	}
-	f := Found{Status: r.Status, RequestID: r.RequestID, Location: r.Location}
+	f := Found{Left: time.Duration(r.KeyUntil - now.UnixNano()), Status: r.Status, RequestID: r.RequestID, Location: r.Location}
 	switch r.State {
 	case InFlight:
 		f.Verdict, f.Left = Busy, time.Duration(r.Lease-now.UnixNano())

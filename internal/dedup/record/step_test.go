@@ -89,7 +89,7 @@ func TestBeginTable(t *testing.T) {
 
 func TestBeginTellsWhatThereIs(t *testing.T) {
 	_, f := in(Completed).Begin(claim(other, fp, true), t0)
-	if f.Status != 201 || f.RequestID != "id" || string(f.Answer) != "answer" {
+	if f.Status != 201 || f.RequestID != "id" || string(f.Answer) != "answer" || f.Left != time.Duration(in(Completed).KeyUntil-t0.UnixNano()) {
 		t.Errorf("completed: %+v", f)
 	}
 	_, f = in(Completed).Begin(claim(other, fp, true), t0.Add(keepAnswer))
@@ -101,7 +101,7 @@ func TestBeginTellsWhatThereIs(t *testing.T) {
 		t.Errorf("busy: %s left", f.Left)
 	}
 	_, f = in(Completed).Begin(claim(other, fp2, true), t0)
-	if f.Status != 0 || f.Answer != nil || f.Location != "" || f.RequestID != "" {
+	if f.Status != 0 || f.Answer != nil || f.Location != "" || f.RequestID != "" || f.Left != 0 {
 		t.Errorf("a mismatch tells of another request: %+v", f)
 	}
 }

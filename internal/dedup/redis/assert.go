@@ -24,7 +24,7 @@ func (s *Store) assertLoop(ctx context.Context) {
 		case <-s.guard.work:
 		}
 		for which := s.guard.take(); len(which) > 0; which = s.guard.take() {
-			if failed := s.assertAll(ctx, s.guard.recent.of(which)); len(failed) > 0 {
+			if failed := s.assertRound(ctx, which); len(failed) > 0 {
 				s.guard.again(failed)
 				select {
 				case <-ctx.Done():
@@ -34,6 +34,18 @@ func (s *Store) assertLoop(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// assertRound asserts what was done in some buckets, but for what was erased since.
+func (s *Store) assertRound(ctx context.Context, which map[int]bool) (failed map[int]bool) {
+	if n := s.fleet.keeper(); n != nil {
+		bounded, cancel := within(ctx, probeTimeout)
+		if found, err := s.readMarks(bounded, n); err == nil { // else what the watcher heard has to do
+			s.heard(found.erased)
+		}
+		cancel()
+	}
+	return s.assertAll(ctx, s.guard.recent.of(which))
 }
 
 // assertAll gives the buckets that could not be reached.

@@ -2,6 +2,8 @@ package redis
 
 import (
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -147,6 +149,24 @@ func (f *fleet) close() {
 	for _, n := range f.nodes {
 		_ = n.client.Close()
 	}
+}
+
+// byServer lists all buckets, those of one server behind each other.
+func (f *fleet) byServer() []int {
+	all, v := make([]int, buckets), f.view.Load()
+	for b := range all {
+		all[b] = b
+	}
+	if v != nil {
+		addr := func(b int) string {
+			if v.of[b] == nil {
+				return ""
+			}
+			return v.of[b].addr
+		}
+		slices.SortStableFunc(all, func(a, b int) int { return strings.Compare(addr(a), addr(b)) })
+	}
+	return all
 }
 
 func (f *fleet) bucketsOf(n *node) (which []int) {

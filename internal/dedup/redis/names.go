@@ -49,6 +49,13 @@ func (n *names) open(bucket int) string { return n.prefix + ":{" + tag(bucket) +
 
 func (n *names) secret() string { return n.prefix + ":secret" }
 
+// generation and erased are in the secret's slot.
+func (n *names) generation() string { return n.beside("generation") }
+
+func (n *names) erased() string { return n.beside("erased") }
+
+func (n *names) beside(what string) string { return n.prefix + ":{" + n.secret() + "}:" + what }
+
 // recordKey reads the name of a record.
 func (n *names) recordKey(name string) (key record.Key, ok bool) {
 	_, id, ok := strings.Cut(strings.TrimPrefix(name, n.prefix), "}:r:")

@@ -21,10 +21,11 @@ const (
 type recent struct {
 	now func() time.Time
 
-	mu    sync.Mutex
-	at    map[attempt]*list.Element
-	order list.List // of *deed, the oldest in front
-	bytes int
+	mu     sync.Mutex
+	at     map[attempt]*list.Element
+	order  list.List // of *deed, the oldest in front
+	bytes  int
+	erased map[record.Subject]erasure
 }
 
 // attempt names a deed: a later one of the same attempt takes its place.
@@ -40,6 +41,7 @@ type deed struct {
 	claim  *record.Claim
 	epoch  uint32 // of the claim
 	result *record.Result
+	since  time.Time // when storing the result began
 }
 
 func (d *deed) release() bool { return d.claim == nil && d.result == nil }
@@ -51,15 +53,17 @@ func (d *deed) size() int {
 	return 0
 }
 
-func newRecent() *recent { return &recent{now: time.Now, at: map[attempt]*list.Element{}} }
+func newRecent() *recent {
+	return &recent{now: time.Now, at: map[attempt]*list.Element{}, erased: map[record.Subject]erasure{}}
+}
 
 func (r *recent) claimed(key record.Key, c record.Claim, epoch uint32) {
 	r.put(&deed{attempt: attempt{key, c.Token}, claim: &c, epoch: epoch})
 }
 
-func (r *recent) finished(key record.Key, token record.Token, res record.Result) {
+func (r *recent) finished(key record.Key, token record.Token, res record.Result, since time.Time) {
 	res.Answer = bytes.Clone(res.Answer)
-	r.put(&deed{attempt: attempt{key, token}, result: &res})
+	r.put(&deed{attempt: attempt{key, token}, result: &res, since: since})
 }
 
 func (r *recent) released(key record.Key, token record.Token) {
@@ -87,6 +91,9 @@ func (r *recent) put(d *deed) {
 	defer r.mu.Unlock()
 	if old := r.at[d.attempt]; old != nil {
 		r.remove(old)
+	}
+	if r.overtaken(d) {
+		d = d.bare()
 	}
 	r.at[d.attempt] = r.order.PushBack(d)
 	r.bytes += d.size()
@@ -117,8 +124,10 @@ func (r *recent) remove(e *list.Element) {
 func (r *recent) trim() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for now := r.now(); r.dropOld(now); {
+	now := r.now()
+	for r.dropOld(now) {
 	}
+	r.dropErasures(now)
 }
 
 // of gives what was done in some buckets, in order: releases, and the last claim or result of each record, which had taken the
@@ -146,23 +155,4 @@ func (r *recent) last(d *deed) bool {
 	defer r.mu.Unlock()
 	e := r.at[d.attempt]
 	return e != nil && e.Value == d
-}
-
-// erase forgets what results say of a subject.
-func (r *recent) erase(subject record.Subject) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for e := r.order.Front(); e != nil; e = e.Next() {
-		d := e.Value.(*deed)
-		if d.result == nil || d.result.Subject != subject {
-			continue
-		}
-		r.bytes -= d.size()
-		sealed := *d.result
-		if sealed.State == record.Completed {
-			sealed.State = record.Sealed
-		}
-		sealed.Answer, sealed.RequestID, sealed.Location = nil, "", ""
-		e.Value = &deed{attempt: d.attempt, when: d.when, result: &sealed}
-	}
 }

@@ -28,7 +28,7 @@ func TestRecentIsBounded(t *testing.T) {
 	big := result(record.Completed)
 	big.Answer = make([]byte, 1<<20)
 	for i := range 100 {
-		r.finished(numbered(i), token(i), big)
+		r.finished(numbered(i), token(i), big, now)
 	}
 	if r.bytes > recentBytes || r.order.Len() != len(r.at) {
 		t.Errorf("%d bytes, %d in order, %d by name", r.bytes, r.order.Len(), len(r.at))
@@ -59,16 +59,16 @@ func TestRecentKeepsTheLastDeed(t *testing.T) {
 	}
 	done := result(record.Completed)
 	done.Subject = record.Subject{1}
-	r.finished(key, mine, done)
+	r.finished(key, mine, done, time.Now())
 	clear(done.Answer) // the caller's buffer
 	if d := last(); d.claim != nil || string(d.result.Answer) != "the answer" {
 		t.Errorf("finished: %+v", d)
 	}
-	r.erase(record.Subject{2})
+	r.erase(record.Subject{2}, 1)
 	if last().result.State != record.Completed {
 		t.Error("somebody else was erased")
 	}
-	r.erase(record.Subject{1})
+	r.erase(record.Subject{1}, 1)
 	if d := last(); d.result.State != record.Sealed || d.result.Answer != nil || d.result.RequestID != "" || r.bytes != 0 {
 		t.Errorf("erased: %+v, %d bytes", d.result, r.bytes)
 	}

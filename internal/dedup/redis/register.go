@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	goredis "github.com/redis/go-redis/v9"
 
@@ -15,67 +16,94 @@ const (
 	subjectAt = 1 + 1 + 32 + 16 // in a packed record, see lua/record.lua
 )
 
-// Open implements dedup.Store. It walks the buckets' lists of open records, and takes out of them what is gone.
+// Open implements dedup.Store. It walks the buckets' lists of open records, server by server, and takes out of them what is gone.
 func (s *Store) Open(ctx context.Context, f func(record.Key, record.Record) bool) error {
-	for b := range buckets {
-		keys, err := s.openKeys(ctx, b)
+	for some := range slices.Chunk(s.fleet.byServer(), batchMost) {
+		keys, err := s.openKeys(ctx, some...)
 		if err != nil {
 			return err
 		}
-		for _, key := range keys {
-			r, err := s.look(ctx, key, true)
+		for page := range slices.Chunk(keys, batchMost) {
+			records, err := s.lookAll(ctx, page)
 			if err != nil {
 				return err
 			}
-			if r.Open() && !f(key, r) {
-				return nil
+			for i, r := range records {
+				if r.Open() && !f(page[i], r) {
+					return nil
+				}
 			}
 		}
 	}
 	return nil
 }
 
-func (s *Store) openKeys(ctx context.Context, bucket int) (keys []record.Key, err error) {
-	for {
-		page, err := s.openSome(ctx, bucket, len(keys))
-		keys = append(keys, page...)
-		if err != nil || len(page) < openPage {
-			return keys, err
+// openKeys reads the lists of some buckets. The next page of a long one is another round trip.
+func (s *Store) openKeys(ctx context.Context, which ...int) (all []record.Key, err error) {
+	for from := 0; len(which) > 0; from += openPage {
+		ops := make([]*op, len(which))
+		for i, b := range which {
+			ops[i] = s.op(s.scripts.open, record.Key{byte(b >> 2), byte(b << 6)}, from, from+openPage-1)
 		}
+		values, err := s.batch(ctx, ops)
+		if err != nil {
+			return nil, err
+		}
+		var long []int
+		for i, value := range values {
+			members, ok := value.([]any)
+			if !ok {
+				return nil, errStrange("open", value)
+			}
+			all = appendKeys(all, members)
+			if len(members) == openPage {
+				long = append(long, which[i])
+			}
+		}
+		which = long
 	}
+	return all, nil
 }
 
-func (s *Store) openSome(ctx context.Context, bucket, from int) ([]record.Key, error) {
-	if err := s.ready(); err != nil {
-		return nil, err
-	}
-	o := s.op(s.scripts.open, record.Key{byte(bucket >> 2), byte(bucket << 6)}, from, from+openPage-1)
-	o.wait = false
-	r, err := s.call(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	members, ok := r.value.([]any)
-	if !ok {
-		return nil, errStrange("open", r.value)
-	}
-	keys := make([]record.Key, 0, len(members))
+func appendKeys(keys []record.Key, members []any) []record.Key {
 	for _, m := range members {
 		if raw, ok := m.(string); ok && len(raw) == len(record.Key{}) {
 			keys = append(keys, record.Key([]byte(raw)))
 		}
 	}
-	return keys, nil
+	return keys
 }
 
-// Erase implements dedup.Store. It walks all names of all primaries: erasing is rare, and an index by subject would cost every
-// write. Records that move between primaries meanwhile may be missed.
+// lookAll gives records as they count now, and takes out of the open ones what is not open any more.
+func (s *Store) lookAll(ctx context.Context, keys []record.Key) ([]record.Record, error) {
+	ops := make([]*op, len(keys))
+	for i, key := range keys {
+		ops[i] = s.op(s.scripts.look, key, 1)
+	}
+	values, err := s.batch(ctx, ops)
+	if err != nil {
+		return nil, err
+	}
+	records := make([]record.Record, len(values))
+	for i, value := range values {
+		if records[i], err = decodeRecord(value); err != nil {
+			return nil, err
+		}
+	}
+	return records, nil
+}
+
+// Erase implements dedup.Store. It first tells all gateways to forget what they remember of the subject. Then it walks all names
+// of all primaries: erasing is rare, and an index by subject would cost every write. Records that move between primaries
+// meanwhile may be missed.
 func (s *Store) Erase(ctx context.Context, subject record.Subject) (record.Erased, error) {
 	var did record.Erased
 	if err := s.ready(); err != nil {
 		return did, err
 	}
-	s.guard.recent.erase(subject)
+	if err := s.announce(ctx, subject); err != nil {
+		return did, err
+	}
 	primaries := s.fleet.primaries()
 	if len(primaries) == 0 {
 		return did, refuse("erase: %w", errNoPrimary)

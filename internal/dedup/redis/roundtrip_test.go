@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,7 +27,12 @@ func (h *hops) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredis.Pro
 // still is a store without a background: nothing but the test uses its connections.
 func still(t *testing.T, cfg Config) *Store {
 	t.Helper()
-	s, err := assemble(cfg, Deps{}, nil)
+	return stillWith(t, cfg, Deps{})
+}
+
+func stillWith(t *testing.T, cfg Config, deps Deps) *Store {
+	t.Helper()
+	s, err := assemble(cfg, deps, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,9 +66,8 @@ func follow(t *testing.T, replica, primary *redistest.Server) {
 		t.Fatal(err)
 	}
 	await(t, 20*time.Second, "the replica is online", func() bool {
-		return replica.Info("replication", "master_link_status") == "up" && primary.Info("replication", "connected_slaves") != "0"
+		return replica.Info("replication", "master_link_status") == "up" && strings.Contains(primary.Info("replication", "slave0"), "state=online")
 	})
-	time.Sleep(100 * time.Millisecond) // the primary calls it online a little later
 }
 
 func testRoundTrips(t *testing.T, server *redistest.Server, wait int) {

@@ -78,9 +78,10 @@ func TestWarnings(t *testing.T) {
 		"":                 durable,
 	} {
 		log := &pages{}
-		s := open(t, single(redistest.Start(t, args...)), Deps{Log: logger(log)})
-		time.Sleep(3 * watchEvery / 2) // the second look must not repeat it
-		s.Close()
+		s := stillWith(t, single(redistest.Start(t, args...)), Deps{Log: logger(log)})
+		if err := s.watch(context.Background()); err != nil { // the second look must not repeat it
+			t.Error(err)
+		}
 		lines := log.all()
 		if want == "" && len(lines) > 0 || want != "" && (len(lines) != 1 || !strings.Contains(lines[0], want)) {
 			t.Errorf("%v: %q", args, lines)

@@ -73,6 +73,7 @@ func (s *Store) Finish(ctx context.Context, key record.Key, token record.Token, 
 	if err := s.ready(); err != nil {
 		return 0, err
 	}
+	since := s.guard.recent.now()
 	o := s.finishOp(key, token, res)
 	o.place, o.token = failpoint.FinishSent, token
 	r, err := s.call(ctx, o)
@@ -86,7 +87,10 @@ func (s *Store) Finish(ctx context.Context, key record.Key, token record.Token, 
 	if r.short() {
 		return 0, fmt.Errorf("dedup: redis: finish: %w", errShort)
 	}
-	s.guard.recent.finished(key, token, res)
+	s.guard.recent.finished(key, token, res, since)
+	if outcome == record.Recreated {
+		s.poke() // the watcher should look at once whether more is gone
+	}
 	return outcome, nil
 }
 
@@ -145,15 +149,10 @@ func (s *Store) decide(ctx context.Context, o *op) (bool, error) {
 
 // Look implements dedup.Store.
 func (s *Store) Look(ctx context.Context, key record.Key) (record.Record, error) {
-	return s.look(ctx, key, false)
-}
-
-// look may also take a record out of the open ones that is not open any more.
-func (s *Store) look(ctx context.Context, key record.Key, tidy bool) (record.Record, error) {
 	if err := s.ready(); err != nil {
 		return record.Record{}, err
 	}
-	o := s.op(s.scripts.look, key, bit(tidy))
+	o := s.op(s.scripts.look, key, 0)
 	o.wait = false
 	r, err := s.call(ctx, o)
 	if err != nil {

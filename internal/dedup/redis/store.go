@@ -2,10 +2,10 @@
 //
 // It promises that every step is decided by Redis alone, on its own clock, in one script; that a claim or a result counts only
 // after as many replicas have it as wait_replicas says; that a step is never repeated without its caller's knowledge; and that
-// an error says whether something may have happened. After a change of primary new claims are refused for a moment, while
-// every gateway asserts its recent claims and results anew. It does not promise more than Redis' own failover keeps: WAIT is no
-// consensus, and a claim is lost when a replica without it is promoted and the gateway that made it is gone too. While Redis
-// can't be reached the store refuses, and comes back by itself.
+// an error says whether something may have happened. After a change of primary, or a loss of all data, new claims are refused
+// for a moment, while every gateway asserts its recent claims and results anew. It does not promise more than Redis' own
+// failover keeps: WAIT is no consensus, and a claim is lost when a replica without it is promoted and the gateway that made it
+// is gone too. While Redis can't be reached the store refuses, and comes back by itself.
 package redis
 
 import (

@@ -60,6 +60,8 @@ func TestShortWait(t *testing.T) {
 	}
 }
 
+const provenAt = subjectAt + 16 + 4 + 4*8 + 2 // in a packed record
+
 // TestFewReplicas: once the lack is known, claims are refused without being written; what is there is still told.
 func TestFewReplicas(t *testing.T) {
 	primary, replica := replicated(t)
@@ -79,7 +81,10 @@ func TestFewReplicas(t *testing.T) {
 	if found, err := begin(s, numbered(0), claim(his)); err != nil || found.Verdict != record.Replay {
 		t.Fatal(found, err)
 	}
-	time.Sleep(100 * time.Millisecond) // the mark is written in the background
+	await(t, 10*time.Second, "the mark is written", func() bool {
+		mark, err := primary.Do("GETRANGE", s.names.of(numbered(0))[0], provenAt, provenAt)
+		return err == nil && mark == "\x01"
+	})
 	replica.Kill()
 	last := 8
 	await(t, 10*time.Second, "the lack is known", func() bool {

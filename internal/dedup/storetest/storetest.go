@@ -95,6 +95,9 @@ func (f fixture) expect(want record.Verdict) record.Found {
 	if found.Verdict != want {
 		f.t.Fatalf("found %s, want %s", found.Verdict, want)
 	}
+	if told := want == record.Replay || want == record.NotKept || want == record.Undetermined; told && (found.Left <= 0 || found.Left > Lease+KeepKey) {
+		f.t.Errorf("%s: the key has %s left, of %s", want, found.Left, KeepKey)
+	}
 	return found
 }
 

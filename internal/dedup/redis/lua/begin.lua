@@ -1,7 +1,7 @@
 -- ARGV: 2 fingerprint, 3 token, 4 subject, 5 route, 6 lease, 7 keep key, 8 grant: 0 look, 1 claim, 2 only what is mine already,
 -- 9 reclaim: 0 or 1, 10 prove: 1 has a result that is told be written again, unless it is known to be on a replica.
 -- 11 epoch of a claim where nothing is: 1, or that of a claim that was lost.
--- Gives the verdict alone if it is miss or mismatch; else verdict, left, epoch, token, status, request id, location, answer,
+-- Gives the verdict alone if it is miss or mismatch; else verdict, what is left of the lease or of the key's time, epoch, token, status, request id, location, answer,
 -- and 1 when what is told waits for its proof.
 local r, broken = at()
 if broken then return broken end
@@ -30,13 +30,13 @@ if r.state == IN_FLIGHT then
   end
   return {BUSY, r.lease - now, 0, '', r.status, r.id, r.location, '', 0}
 end
-if r.state == UNKNOWN then return {UNDETERMINED, 0, 0, r.token, r.status, r.id, r.location, '', 0} end
+if r.state == UNKNOWN then return {UNDETERMINED, r.key - now, 0, r.token, r.status, r.id, r.location, '', 0} end
 local unproven = 0
 if ARGV[10] == '1' and r.proven == 0 then
   save(r)
   unproven = 1
 end
 if r.state == COMPLETED then
-  return {REPLAY, 0, 0, r.token, r.status, r.id, r.location, redis.call('GET', KEYS[2]), unproven}
+  return {REPLAY, r.key - now, 0, r.token, r.status, r.id, r.location, redis.call('GET', KEYS[2]), unproven}
 end
-return {NOT_KEPT, 0, 0, r.token, r.status, r.id, r.location, '', unproven}
+return {NOT_KEPT, r.key - now, 0, r.token, r.status, r.id, r.location, '', unproven}
