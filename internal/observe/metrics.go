@@ -24,6 +24,7 @@ type Metrics struct {
 	decisions cached[[2]string, prometheus.Counter]
 	dedup     cached[[2]string, prometheus.Counter]
 	records   recordMetrics
+	limits    limitMetrics
 
 	credentials, keyFetches, discarded cached[[2]string, prometheus.Counter]
 
@@ -44,6 +45,7 @@ func NewMetrics(build BuildInfo) *Metrics {
 	m.addUpstreams()
 	m.addRecorders()
 	m.addRecords()
+	m.addLimits()
 	m.reloads = add(m, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_config_reloads_total", Help: "Attempts to reload the configuration."}, []string{"result"}))
 	m.reloads.WithLabelValues("success")
 	m.reloads.WithLabelValues("failure")
