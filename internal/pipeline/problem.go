@@ -14,10 +14,13 @@ type Problem struct {
 	OperationRef   string
 	OriginalStatus int
 	Location       string
-	RetryAfter     int // seconds; also sent as Retry-After
+	RetryAfter     int // seconds, also sent as Retry-After; NoRetryAfter: coming back is useless
 	Status         int // overrides the refusal's status: 502 and 504 for a first caller
 	Close          bool
 }
+
+// NoRetryAfter in place of seconds says that waiting does not help, and keeps Retry-After off the answer.
+const NoRetryAfter = -1
 
 // Executed answers the only question a client has after a failed write.
 type Executed uint8

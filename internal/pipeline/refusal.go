@@ -60,7 +60,7 @@ var refusalTable = [refusals]refusalRow{
 	KeyMissing:          {"key-missing", "Idempotency key missing", "This request needs an Idempotency-Key.", 400, 3, false},
 	KeyInvalid:          {"key-invalid", "Idempotency key invalid", "The Idempotency-Key is malformed.", 400, 3, false},
 	RateLimited:         {"rate-limited", "Too many requests", "A rate limit is spent.", 429, 8, false},
-	Overloaded:          {"overloaded", "Overloaded", "The gateway is at its limit for this upstream.", 503, 14, false},
+	Overloaded:          {"overloaded", "Overloaded", "The gateway has too much to do.", 503, 14, false},
 	UpstreamOpen:        {"upstream-open", "Upstream unavailable", "The upstream is failing and is given time to recover.", 503, 14, false},
 	UpstreamFailed:      {"upstream-failed", "Bad gateway", "The upstream did not give a valid answer.", 502, 14, true},
 	UpstreamTimeout:     {"upstream-timeout", "Gateway timeout", "The upstream did not answer in time.", 504, 4, true},

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
@@ -122,12 +123,14 @@ func (a answer) problemOnly(t *testing.T, status int, slug string) {
 }
 
 func TestPanicCostsItsRequestOnly(t *testing.T) {
+	others := make(chan struct{}, 1)
 	s := serve(t, config(), func(_ context.Context, x *pipeline.Exchange) error {
 		switch string(x.Request.Path()) {
 		case "/panic":
 			x.Response.Set("Half", []byte("done"))
 			panic("boom")
 		case "/end":
+			x.AtEnd(func(*pipeline.Exchange, pipeline.End) { others <- struct{}{} })
 			x.AtEnd(func(*pipeline.Exchange, pipeline.End) { panic("boom") })
 		case "/stream":
 			x.Response.SetStream(io.NopCloser(panicking{}), -1)
@@ -140,6 +143,11 @@ func TestPanicCostsItsRequestOnly(t *testing.T) {
 		t.Error("half an answer stayed")
 	}
 	s.dial().get("/end").is(t, 200, "")
+	select {
+	case <-others:
+	case <-time.After(10 * time.Second):
+		t.Error("what was to run after the function that panicked never ran")
+	}
 	if a := s.dial().send("GET /stream HTTP/1.1\r\nHost: a\r\n\r\n").answer("GET"); a.err == nil {
 		t.Error("a stream that panics must not look complete")
 	}

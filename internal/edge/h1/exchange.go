@@ -165,11 +165,18 @@ func (ex *exchange) Close() error {
 	return nil
 }
 
+// finish ends every layer's part: a panic in one of them must not keep what the others hold.
 func (ex *exchange) finish(end pipeline.End) {
+	for !ex.finished(end) {
+	}
+}
+
+func (ex *exchange) finished(end pipeline.End) (all bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			_ = ex.edge.panicked(v)
 		}
 	}()
 	ex.Finish(end)
+	return true
 }

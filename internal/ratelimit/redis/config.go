@@ -1,0 +1,93 @@
+package redis
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+)
+
+// Config says where Redis is.
+type Config struct {
+	Mode      string   // single, sentinel or cluster
+	Addresses []string // host:port of the server, of the sentinels, or of some of the cluster's nodes
+	Master    string   // sentinel: the name under which the primary is watched
+	Username  string
+	Password  string // sentinels that ask for one get the same
+	Database  int    // not with a cluster
+	TLS       *tls.Config
+	Prefix    string // of all names in Redis
+
+	patience time.Duration // of tests; 0 is 20 ms
+}
+
+// The modes.
+const (
+	Single   = "single"
+	Sentinel = "sentinel"
+	Cluster  = "cluster"
+)
+
+// Deps are what a source needs besides. All may be nil.
+type Deps struct {
+	Log      *slog.Logger
+	Recorder Recorder
+}
+
+// Recorder hears what the source does. It must not block.
+type Recorder interface {
+	// StoreState is told when a server is no longer asked, and when it is again.
+	StoreState(server string, down bool)
+	// StoreCalls is told of every round trip: how many calls it held, how they ended (ok, failed, refused), how long it took.
+	StoreCalls(result string, n int, took time.Duration)
+}
+
+type silent struct{}
+
+func (silent) StoreState(string, bool)               {}
+func (silent) StoreCalls(string, int, time.Duration) {}
+
+func (c Config) validate() error {
+	switch {
+	case c.Mode != Single && c.Mode != Sentinel && c.Mode != Cluster:
+		return fmt.Errorf("redis: mode %q is none of single, sentinel, cluster", c.Mode)
+	case len(c.Addresses) == 0:
+		return errors.New("redis: no address is given")
+	case c.Mode == Single && len(c.Addresses) > 1:
+		return errors.New("redis: mode single takes one address: with several, set mode to sentinel or cluster")
+	case c.Mode == Sentinel && c.Master == "":
+		return errors.New("redis: mode sentinel needs master, the name that the sentinels know the primary by")
+	case c.Mode == Cluster && c.Database != 0:
+		return errors.New("redis: a cluster has only database 0")
+	case c.Prefix == "" || strings.ContainsAny(c.Prefix, "{}*?[]\\ \t\r\n"):
+		return errors.New("redis: the key prefix must not be empty and must not contain braces, spaces or any of *?[]\\")
+	}
+	return nil
+}
+
+// The bounds of what is done for requests.
+const (
+	patience    = 20 * time.Millisecond // from a call's beginning until its caller knows
+	gather      = 200 * time.Microsecond
+	batchSize   = 64
+	maxFlying   = 4    // pipelines under way to one server
+	queueSize   = 4096 // calls that wait for one
+	maxSeats    = 1 << 20
+	dialTimeout = 100 * time.Millisecond
+)
+
+// The bounds of what is done in the background.
+const (
+	replyTimeout = 250 * time.Millisecond // and never later than a call's own time
+	startTime    = 2 * time.Second
+	poolSize     = 4096 // never reached: after as many failures to dial go-redis tries only once a second
+	seatLife     = 10 * time.Second
+	seatBeat     = 3 * time.Second
+	aliveLife    = 10 * time.Second
+	aliveBeat    = 2 * time.Second
+	probeEvery   = 500 * time.Millisecond
+	probeAgain   = 10 * time.Millisecond // after a good one
+	goodProbes   = 3
+)

@@ -1,0 +1,2 @@
+-- Forgets one bucket.
+return redis.call('DEL', KEYS[1])

@@ -1,0 +1,3 @@
+-- Takes members out of a sorted set.
+-- ARGV: member...
+return redis.call('ZREM', KEYS[1], unpack(ARGV))

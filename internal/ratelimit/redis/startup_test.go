@@ -1,0 +1,192 @@
+package redis
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oncegate/oncegate/internal/ratelimit/leases"
+	"github.com/oncegate/oncegate/internal/redistest"
+)
+
+func hmacOf(secret, key string) string {
+	h := hmac.New(sha256.New, []byte(secret))
+	h.Write([]byte(key))
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+func logger(p *pages) *slog.Logger { return slog.New(p) }
+
+func TestConfigIsValidated(t *testing.T) {
+	for want, cfg := range map[string]Config{
+		"mode":     {Mode: "ring", Addresses: []string{"a:1"}, Prefix: "p"},
+		"address":  {Mode: Single, Prefix: "p"},
+		"one":      {Mode: Single, Addresses: []string{"a:1", "b:1"}, Prefix: "p"},
+		"master":   {Mode: Sentinel, Addresses: []string{"a:1"}, Prefix: "p"},
+		"database": {Mode: Cluster, Addresses: []string{"a:1"}, Prefix: "p", Database: 1},
+		"prefix":   {Mode: Single, Addresses: []string{"a:1"}, Prefix: "a{b}"},
+	} {
+		if s, err := Open(t.Context(), cfg, Deps{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v %v", want, s, err)
+		}
+	}
+}
+
+// What waiting doesn't heal is an error at the start that says what to change.
+func TestWrongSetupIsAnError(t *testing.T) {
+	plain, locked := redistest.Start(t), redistest.Start(t)
+	if _, err := locked.Do("CONFIG", "SET", "requirepass", "hunter2"); err != nil {
+		t.Fatal(err)
+	}
+	clustered := redistest.Start(t, "--cluster-enabled", "yes")
+	at := func(s *redistest.Server, mode, password string) Config {
+		return Config{Mode: mode, Addresses: []string{s.Addr}, Password: password, Master: "m", Prefix: fresh()}
+	}
+	taken := single(plain)
+	if _, err := plain.Do("SET", taken.Prefix+":rl1:secret", "of another program"); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		what, want string
+		cfg        Config
+	}{
+		{"no password", "check username and password", at(locked, Single, "")},
+		{"a wrong password", "check username and password", at(locked, Single, "hunter3")},
+		{"a node as a single server", "set mode to cluster", at(clustered, Single, "")},
+		{"a single server as a cluster", "set mode to single", at(plain, Cluster, "")},
+		{"a server as a sentinel", "no sentinel knows", at(plain, Sentinel, "")},
+		{"a prefix in use", "set prefix", taken},
+	} {
+		s, err := Open(t.Context(), c.cfg, Deps{})
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.what, err)
+		}
+		if err == nil {
+			s.Close()
+		} else if strings.Contains(err.Error(), "hunter") {
+			t.Errorf("%s: the password is in %v", c.what, err)
+		}
+	}
+}
+
+// A server that can't be reached is waited for.
+func TestUnreachableIsNoError(t *testing.T) {
+	srv := redistest.Start(t)
+	srv.Kill()
+	page := &pages{}
+	cfg := single(srv)
+	cfg.patience = patient
+	begin := time.Now()
+	s, err := Open(t.Context(), cfg, Deps{Log: logger(page)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if took := time.Since(begin); took > startTime+time.Second || !page.has("can't be used yet") {
+		t.Fatalf("after %v", took)
+	}
+	if _, ok := s.Name([]byte("k")); ok || s.Gateways() != 1 {
+		t.Fatal("a name without a secret")
+	}
+	srv.Restart()
+	await(t, 10*time.Second, "it is in service", func() bool {
+		name, ok := s.Name([]byte("k"))
+		return ok && draw(t, s, leases.Draw{Name: name, Limit: slow, Want: 1}).Tokens == 1
+	})
+}
+
+// What is unwise is logged.
+func TestWarnings(t *testing.T) {
+	srv := redistest.Start(t, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+	page := &pages{}
+	s := open(t, single(srv), patient, Deps{Log: logger(page)})
+	if !page.has("maxmemory-policy") {
+		t.Error("eviction is no warning")
+	}
+	if err := s.check(&node{}, map[string]string{"redis_version": "6.0.16", "redis_mode": "standalone"}); err != nil || !page.has("6.0.16") {
+		t.Errorf("an old version: %v", err)
+	}
+}
+
+// Gateways counts those alive, keeps the number through an outage, and one that closes is missed at once.
+func TestGateways(t *testing.T) {
+	srv := redistest.Start(t)
+	cfg := single(srv)
+	a, b, c := open(t, cfg, patient, Deps{}), open(t, cfg, patient, Deps{}), open(t, cfg, patient, Deps{})
+	all := func(n int) func() bool { return func() bool { return a.Gateways() == n && b.Gateways() == n } }
+	await(t, 5*time.Second, "three are alive", all(3))
+	c.Close()
+	await(t, 5*time.Second, "two are alive", all(2))
+	srv.Kill()
+	time.Sleep(aliveBeat + 500*time.Millisecond) // longer than a beat: it failed
+	if !all(2)() {
+		t.Fatalf("%d, %d after an outage", a.Gateways(), b.Gateways())
+	}
+}
+
+// Opening and closing leaves nothing behind: no goroutine, no connection. Whoever waits is answered.
+func TestCloseLeavesNothing(t *testing.T) {
+	srv := redistest.Start(t)
+	cfg := single(srv)
+	before, mine := runtime.NumGoroutine(), clients(t, srv)
+	for i := range 100 {
+		s, err := Open(t.Context(), cfg, Deps{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 20)
+		if name, ok := s.Name([]byte("k")); ok {
+			for range 20 {
+				s.Draw(leases.Draw{Name: name, Limit: slow, Want: 1}, func(g leases.Grant) { done <- g.Err })
+			}
+			s.Close()
+			for range 20 {
+				if err := <-done; err != nil && i == 0 {
+					t.Log(err)
+				}
+			}
+		}
+		s.Close()
+		name := leases.Name{}
+		s.Draw(leases.Draw{Name: name, Limit: slow}, func(g leases.Grant) { done <- g.Err })
+		if err := <-done; !errors.Is(err, ErrDown) {
+			t.Fatalf("after Close: %v", err)
+		}
+	}
+	await(t, 5*time.Second, "the goroutines end", func() bool { return runtime.NumGoroutine() <= before+2 })
+	await(t, 5*time.Second, "the connections end", func() bool { return clients(t, srv) <= mine+1 })
+}
+
+func clients(t *testing.T, srv *redistest.Server) int {
+	t.Helper()
+	list, err := srv.Do("CLIENT", "LIST")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(list.(string), "name=oncegate")
+}
+
+// A listener that accepts and says nothing delays the start by no more than its bound.
+func TestSilentServer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	begin := time.Now()
+	s, err := Open(t.Context(), Config{Mode: Single, Addresses: []string{l.Addr().String()}, Prefix: fresh()}, Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if took := time.Since(begin); took > startTime+time.Second {
+		t.Fatalf("after %v", took)
+	}
+}
