@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	_ "time/tzdata" // a container from scratch has no zones of its own
 )
 
 // The exit codes.

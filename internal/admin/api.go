@@ -49,9 +49,9 @@ func (s *Server) routes(c *fiber.Ctx) error {
 	views := make([]routeView, len(configs))
 	for i, r := range configs {
 		row, _ := plain[i].(map[string]any)
-		limits := r.RateLimits
-		if limits == nil {
-			limits = []string{}
+		limits := []string{}
+		for _, use := range r.RateLimits {
+			limits = append(limits, use.Name)
 		}
 		views[i] = routeView{ID: r.ID, Match: row["match"], Auth: row["auth"], RateLimits: limits, Dedup: row["dedup"],
 			Timeout: r.Timeout.String(), Body: r.Body.String(), Upstream: r.To}

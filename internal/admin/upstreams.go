@@ -3,6 +3,7 @@ package admin
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -54,31 +55,65 @@ func (s *Server) upstreams(c *fiber.Ctx) error {
 	return c.JSON(views)
 }
 
-// limitView is one element of GET limits.
+// limitView is one element of GET limits. What the kind of the limit has not is left out.
 type limitView struct {
-	Name      string   `json:"name"`
-	Rate      string   `json:"rate"`
-	Burst     int64    `json:"burst"`
-	By        string   `json:"by"`
-	Cost      int      `json:"cost"`
-	Mode      string   `json:"mode"`
-	OnMissing string   `json:"on_missing"`
-	Routes    []string `json:"routes"` // that use it
+	Name           string   `json:"name"`
+	Kind           string   `json:"kind"` // rate, quota or in_flight
+	Rate           string   `json:"rate,omitempty"`
+	Burst          int64    `json:"burst,omitempty"`
+	Quota          string   `json:"quota,omitempty"`
+	Zone           string   `json:"zone,omitempty"`
+	Rolling        bool     `json:"rolling,omitempty"`
+	InFlight       int      `json:"in_flight,omitempty"`
+	By             string   `json:"by"`
+	Cost           int      `json:"cost"` // without method and size
+	Plans          any      `json:"plans,omitempty"`
+	Reserve        string   `json:"reserve,omitempty"`
+	Scope          string   `json:"scope"`
+	OnStoreFailure string   `json:"on_store_failure,omitempty"`
+	Mode           string   `json:"mode"`
+	OnMissing      string   `json:"on_missing"`
+	Routes         []string `json:"routes"` // that use it
 }
 
 func (s *Server) limits(c *fiber.Ctx) error {
+	plain, err := s.document()
+	if err != nil {
+		return err
+	}
+	rows, _ := plain["rate_limits"].(map[string]any)
 	doc := s.gateway.Snapshot().Document
 	views := []limitView{}
 	for _, name := range slices.Sorted(maps.Keys(doc.RateLimits)) {
-		cfg := doc.RateLimits[name]
-		_, burst, _ := ratelimit.Compile(name, cfg).Spec()
-		v := limitView{name, cfg.Rate.String(), burst, cfg.By, cfg.Cost, cfg.Mode, cfg.OnMissing, []string{}}
+		v := viewOfLimit(name, doc.RateLimits[name])
+		if row, ok := rows[name].(map[string]any); ok {
+			v.Plans = row["plans"]
+		}
 		for _, r := range doc.Routes {
-			if slices.Contains(r.RateLimits, name) {
+			if slices.ContainsFunc(r.RateLimits, func(u ratelimit.Use) bool { return u.Name == name }) || r.FailedLogins == name {
 				v.Routes = append(v.Routes, r.ID)
 			}
 		}
 		views = append(views, v)
 	}
 	return c.JSON(views)
+}
+
+func viewOfLimit(name string, cfg ratelimit.Config) limitView {
+	limit := ratelimit.Compile(name, cfg)
+	v := limitView{Name: name, Kind: limit.Kind().String(), Rate: cfg.Rate.String(), Quota: cfg.Quota.String(), InFlight: cfg.InFlight,
+		By: strings.Join(cfg.By, ", "), Cost: cfg.Cost.Base, Scope: cfg.Scope, Mode: cfg.Mode, OnMissing: cfg.OnMissing, Routes: []string{}}
+	switch limit.Kind() {
+	case ratelimit.Bucket:
+		_, v.Burst, _ = limit.Spec()
+	case ratelimit.Window:
+		v.Zone, v.Rolling = cfg.Zone, cfg.Rolling
+	}
+	if cfg.Reserve > 0 {
+		v.Reserve = cfg.Reserve.String()
+	}
+	if limit.Shared() {
+		v.OnStoreFailure = cfg.OnStoreFailure
+	}
+	return v
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/oncegate/oncegate/internal/auth"
 	"github.com/oncegate/oncegate/internal/dedup"
 	"github.com/oncegate/oncegate/internal/routes"
+	"github.com/oncegate/oncegate/internal/shed"
 	"github.com/oncegate/oncegate/internal/units"
 )
 
@@ -25,9 +26,11 @@ type cross struct {
 
 func (c *cross) check(p units.Problems) {
 	c.addresses(p)
+	c.shared(p.Key("rate_limits"))
 	if given := c.root.get("defaults"); given != nil {
 		d := &c.doc.Defaults
-		c.policies(p.Key("defaults"), given, d.Auth, d.RateLimits)
+		c.policies(p.Key("defaults"), given, d.Auth)
+		c.limits(p.Key("defaults"), given, d.RateLimits, d.FailedLogins, true)
 	}
 	for i := range c.doc.Routes {
 		c.route(p.Key("routes").Index(i), i)
@@ -54,7 +57,11 @@ func (c *cross) route(p units.Problems, i int) {
 	if given.kind != mappingNode {
 		return
 	}
-	c.policies(p, given, r.Auth, r.RateLimits)
+	c.policies(p, given, r.Auth)
+	c.limits(p, given, r.RateLimits, r.FailedLogins, r.Priority == shed.Critical)
+	if given.get("rate_limits") == nil {
+		c.inherited(p.Key("rate_limits"), r)
+	}
 	if given.get("to") != nil {
 		c.name(p.Key("to"), "upstream", r.To, sortedNames(c.doc.Upstreams), "upstreams")
 	}
@@ -67,7 +74,7 @@ func (c *cross) route(p units.Problems, i int) {
 }
 
 // policies checks what a route or defaults wrote itself.
-func (c *cross) policies(p units.Problems, given *node, who *auth.Config, limits []string) {
+func (c *cross) policies(p units.Problems, given *node, who *auth.Config) {
 	if given.get("auth") != nil && who != nil {
 		q := p.Key("auth")
 		for j, name := range who.Issuers {
@@ -75,11 +82,6 @@ func (c *cross) policies(p units.Problems, given *node, who *auth.Config, limits
 		}
 		for j, name := range who.APIKeys {
 			c.name(q.Key("api_keys").Index(j), "list of API keys", name, sortedNames(c.doc.APIKeys), "api_keys")
-		}
-	}
-	if given.get("rate_limits") != nil {
-		for j, name := range limits {
-			c.name(p.Key("rate_limits").Index(j), "limit", name, sortedNames(c.doc.RateLimits), "rate_limits")
 		}
 	}
 }

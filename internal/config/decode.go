@@ -40,7 +40,7 @@ func (d *decoder) value(n *node, v reflect.Value, f *field, path string) {
 	case n.kind == scalarNode && hasShorthand(t) && !n.broken:
 		d.preset(v)
 		if err := v.Addr().Interface().(units.FromScalar).FromScalar(n.text); err != nil {
-			d.add(n.at, path, "", "%s", err)
+			d.add(n.at, path, meantBy(err), "%s", err)
 		}
 	case isText(t):
 		d.text(n, v, f, path)
@@ -98,7 +98,7 @@ func (d *decoder) text(n *node, v reflect.Value, f *field, path string) {
 
 func (d *decoder) wrong(n *node, f *field, path string, err error) {
 	if !errors.Is(err, errWord) {
-		d.add(n.at, path, "", "%s", err)
+		d.add(n.at, path, meantBy(err), "%s", err)
 		return
 	}
 	shown := strconv.Quote(n.text)
@@ -106,6 +106,15 @@ func (d *decoder) wrong(n *node, f *field, path string, err error) {
 		shown = "from " + strings.Join(n.sources, "")
 	}
 	d.add(n.at, path, units.Nearest(n.text, f.enum), "unknown value %s: must be one of %s", shown, strings.Join(f.enum, ", "))
+}
+
+// meantBy is what an error of a scalar says was probably meant.
+func meantBy(err error) string {
+	var mistaken *units.Mistaken
+	if errors.As(err, &mistaken) {
+		return mistaken.Meant
+	}
+	return ""
 }
 
 func (d *decoder) keepSecret(v reflect.Value) {

@@ -7,6 +7,7 @@ import (
 	"github.com/oncegate/oncegate/internal/edge"
 	"github.com/oncegate/oncegate/internal/ratelimit"
 	"github.com/oncegate/oncegate/internal/routes"
+	"github.com/oncegate/oncegate/internal/shed"
 	"github.com/oncegate/oncegate/internal/units"
 	"github.com/oncegate/oncegate/internal/upstream"
 )
@@ -19,7 +20,8 @@ type Document struct {
 	State      StateConfig                   `yaml:"state" doc:"Where records of keyed writes live."`
 	Issuers    map[string]auth.IssuerConfig  `yaml:"issuers" doc:"Who signs tokens."`
 	APIKeys    map[string]auth.APIKeysConfig `yaml:"api_keys" later:"true" doc:"Lists of API keys."`
-	RateLimits map[string]ratelimit.Config   `yaml:"rate_limits" doc:"Named buckets; a name's buckets are shared by all routes that use it."`
+	RateLimits map[string]ratelimit.Config   `yaml:"rate_limits" doc:"Named limits; all routes that use a name count together."`
+	Shedding   shed.Config                   `yaml:"shedding" doc:"What this process refuses when it has too much to do."`
 	Upstreams  map[string]UpstreamConfig     `yaml:"upstreams" doc:"The services behind the gateway."`
 	Defaults   DefaultsConfig                `yaml:"defaults" doc:"Policies of routes that do not say their own."`
 	Routes     []RouteConfig                 `yaml:"routes" required:"true" nonempty:"true" doc:"Which request goes where, and by which rules."`
@@ -68,27 +70,33 @@ type RedisTLS struct {
 // DefaultsConfig holds policies of a route that stand for every route that does not say its own. Pointers and nil slices
 // tell silence from a value.
 type DefaultsConfig struct {
-	Auth       *auth.Config        `yaml:"auth" doc:"Who may call."`
-	RateLimits []string            `yaml:"rate_limits" doc:"Names of limits."`
-	Dedup      *dedup.Config       `yaml:"dedup" doc:"How keyed writes happen once."`
-	Timeout    *units.Duration     `yaml:"timeout" min:"1ms" doc:"The whole request."`
-	Body       *units.Size         `yaml:"body" doc:"Largest request body."`
-	Forward    *auth.ForwardConfig `yaml:"forward" doc:"What of the identity goes upstream."`
-	Mode       string              `yaml:"mode" default:"enforce" enum:"enforce shadow" later:"true" doc:"shadow decides and counts but refuses nothing."`
+	Auth            *auth.Config        `yaml:"auth" doc:"Who may call."`
+	RateLimits      []ratelimit.Use     `yaml:"rate_limits" doc:"Names of limits."`
+	RateLimitFields string              `yaml:"rate_limit_fields" enum:"draft-10 next x-ratelimit off" doc:"Header fields that tell clients about their limits."`
+	Priority        string              `yaml:"priority" enum:"critical high normal low" doc:"Who is refused first when the process has too much to do; critical may take what limits reserve."`
+	FailedLogins    string              `yaml:"failed_logins" doc:"A limit with by: ip that counts refused credentials; when it is spent they get 429 in place of 401. A good credential always passes."`
+	Dedup           *dedup.Config       `yaml:"dedup" doc:"How keyed writes happen once."`
+	Timeout         *units.Duration     `yaml:"timeout" min:"1ms" doc:"The whole request."`
+	Body            *units.Size         `yaml:"body" doc:"Largest request body."`
+	Forward         *auth.ForwardConfig `yaml:"forward" doc:"What of the identity goes upstream."`
+	Mode            string              `yaml:"mode" default:"enforce" enum:"enforce shadow" later:"true" doc:"shadow decides and counts but refuses nothing."`
 }
 
 // RouteConfig is one route.
 type RouteConfig struct {
-	ID         string              `yaml:"id" required:"true" nonempty:"true" doc:"Name in logs, metrics and the admin API; unique."`
-	Match      routes.Match        `yaml:"match" required:"true" doc:"Which requests it takes."`
-	Auth       *auth.Config        `yaml:"auth" doc:"Who may call: none must be written."`
-	RateLimits []string            `yaml:"rate_limits" doc:"Names of limits; all must have a token."`
-	Dedup      *dedup.Config       `yaml:"dedup" doc:"How keyed writes happen once."`
-	Timeout    *units.Duration     `yaml:"timeout" min:"1ms" doc:"The whole request; by default 60s."`
-	Body       *units.Size         `yaml:"body" doc:"Largest request body; by default listen.limits.body."`
-	Rewrite    map[string]any      `yaml:"rewrite" later:"true" doc:"Changes to what goes upstream."`
-	Forward    *auth.ForwardConfig `yaml:"forward" doc:"What of the identity goes upstream."`
-	To         string              `yaml:"to" required:"true" doc:"The upstream's name."`
-	Fallback   []any               `yaml:"fallback" later:"true" doc:"Answers when the upstream fails."`
-	Mode       string              `yaml:"mode" default:"enforce" enum:"enforce shadow" later:"true" doc:"shadow decides and counts but refuses nothing."`
+	ID              string              `yaml:"id" required:"true" nonempty:"true" doc:"Name in logs, metrics and the admin API; unique."`
+	Match           routes.Match        `yaml:"match" required:"true" doc:"Which requests it takes."`
+	Auth            *auth.Config        `yaml:"auth" doc:"Who may call: none must be written."`
+	RateLimits      []ratelimit.Use     `yaml:"rate_limits" doc:"Limits by name, or as { name: x, cost: 5 }; all must have a token."`
+	RateLimitFields string              `yaml:"rate_limit_fields" default:"draft-10" enum:"draft-10 next x-ratelimit off" doc:"Header fields that tell clients about their limits."`
+	Priority        string              `yaml:"priority" default:"normal" enum:"critical high normal low" doc:"Who is refused first when the process has too much to do; critical may take what limits reserve."`
+	FailedLogins    string              `yaml:"failed_logins" doc:"A limit with by: ip that counts refused credentials; when it is spent they get 429 in place of 401. A good credential always passes."`
+	Dedup           *dedup.Config       `yaml:"dedup" doc:"How keyed writes happen once."`
+	Timeout         *units.Duration     `yaml:"timeout" min:"1ms" doc:"The whole request; by default 60s."`
+	Body            *units.Size         `yaml:"body" doc:"Largest request body; by default listen.limits.body."`
+	Rewrite         map[string]any      `yaml:"rewrite" later:"true" doc:"Changes to what goes upstream."`
+	Forward         *auth.ForwardConfig `yaml:"forward" doc:"What of the identity goes upstream."`
+	To              string              `yaml:"to" required:"true" doc:"The upstream's name."`
+	Fallback        []any               `yaml:"fallback" later:"true" doc:"Answers when the upstream fails."`
+	Mode            string              `yaml:"mode" default:"enforce" enum:"enforce shadow" later:"true" doc:"shadow decides and counts but refuses nothing."`
 }

@@ -62,7 +62,7 @@ routes:
 func TestDefaultsOfRoutes(t *testing.T) {
 	doc := parseGood(t, full(t)).Document
 	orders, reports, hook := doc.Routes[0], doc.Routes[1], doc.Routes[2]
-	if orders.Timeout.Std() != 2*time.Second || *orders.Body != 16<<10 || orders.Forward.Claims["X-Tenant"] != "tenant" || len(orders.RateLimits) != 2 {
+	if orders.Timeout.Std() != 2*time.Second || *orders.Body != 16<<10 || orders.Forward.Claims["X-Tenant"] != "tenant" || len(orders.RateLimits) != 5 || *orders.RateLimits[2].Cost != 3 {
 		t.Errorf("what a route says itself was overwritten: %+v", orders)
 	}
 	if reports.Timeout.Std() != 10*time.Second || *reports.Body != 1<<20 || reports.Forward.Claims["X-User-Id"] != "sub" ||
@@ -92,7 +92,7 @@ func TestInertLaterKeys(t *testing.T) {
 	text := `version: 1
 state: { encryption_key: "", redis: {} }
 api_keys: {}
-rate_limits: { a: { rate: 1/s, by: ip, scope: local, quota: "", plans: {} } }
+rate_limits: { a: { rate: 1/s, by: ip, scope: local, plans: {} } }
 upstreams: { up: { targets: [http://127.0.0.1:1], balance: round_robin, retry: , health: ~, tls: { cert: "", key: "" } } }
 defaults: { mode: enforce }
 routes:

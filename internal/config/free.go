@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/oncegate/oncegate/internal/ratelimit"
 	"github.com/oncegate/oncegate/internal/units"
 )
 
@@ -54,8 +55,10 @@ func nameOf(t reflect.Type) string {
 		return "a duration such as 10s"
 	case *units.Size:
 		return "a size such as 8MiB"
-	case *units.Rate:
+	case *units.Rate, *ratelimit.Rate:
 		return "a rate such as 100/s"
+	case *ratelimit.Quota:
+		return "a quota such as 10000/d"
 	case *units.Share:
 		return "a share such as 50%"
 	}

@@ -103,7 +103,7 @@ func examine(doc *Document, root *node, r *report) {
 func (r *report) take(root *node, list []units.Problem) {
 	var fresh []units.Problem
 	for _, p := range list {
-		if !r.covered(p.Path) {
+		if !r.covered(p.Path) && !r.otherNumber(p) {
 			fresh = append(fresh, p)
 		}
 	}

@@ -35,8 +35,10 @@ func isTable(path, name string) bool {
 		return path == ""
 	case "headers", "query":
 		return strings.HasSuffix(path, ".match")
-	case "claims":
+	case "claims", "plans":
 		return true
+	case "methods", "body":
+		return strings.HasSuffix(path, ".cost")
 	}
 	return false
 }

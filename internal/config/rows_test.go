@@ -100,8 +100,67 @@ var policyRows = []row{
 	{"keep key before answer", "{ key: required }", "{ key: required, keep: { answer: 72h, key: 24h } }", "72h", []string{"keep"}, ""},
 }
 
+// Limits: numbers, plans, costs, identities, and what routes say of them.
+var limitRows = []row{
+	{"rate word", "rate: 100/s, burst: 200", "rate: unlimted", "unlimted", []string{"rate"}, "unlimited"},
+	{"rate and quota", "rate: 100/s,", "rate: 100/s, quota: 5/d,", "5/d", []string{"quota", "one of rate, quota and in_flight"}, ""},
+	{"rate and in_flight", "rate: 100/s,", "rate: 100/s, in_flight: 5,", "in_flight: 5", []string{"in_flight", "one of"}, ""},
+	{"deny with burst", "rate: 100/s,", "rate: deny,", "rate: deny", []string{"burst"}, ""},
+	{"quota with burst", "rate: 100/s,", "quota: 5/d,", "quota: 5/d", []string{"burst"}, ""},
+	{"quota long unit", "rate: 100/s, burst: 200", "quota: 10000/day", "10000/day", []string{"quota", "10000/day"}, "10000/d"},
+	{"quota in years", "rate: 100/s, burst: 200", "quota: 10000/y", "10000/y", []string{"quota"}, ""},
+	{"quota zero", "rate: 100/s, burst: 200", "quota: 0/d", "quota: 0/d", []string{"quota"}, ""},
+	{"quota alone", "rate: 100/s, burst: 200", "quota: 5", "quota: 5,", []string{"quota"}, ""},
+	{"quota unknown zone", "rate: 100/s, burst: 200", "quota: 5/d, zone: Europe/Berlim", "Berlim", []string{"zone", "Europe/Berlim"}, ""},
+	{"quota local zone", "rate: 100/s, burst: 200", "quota: 5/d, zone: Local", "Local", []string{"zone"}, ""},
+	{"zone of a rate", "burst: 200", "zone: Europe/Berlin", "zone:", []string{"zone", "quota"}, ""},
+	{"zone of rolling", "rate: 100/s, burst: 200", "quota: 5/d, rolling: true, zone: Europe/Berlin", "zone:", []string{"zone"}, ""},
+	{"rolling rate", "burst: 200", "rolling: true", "rolling:", []string{"rolling", "quota"}, ""},
+	{"in_flight zero", "rate: 100/s, burst: 200", "in_flight: 0", "in_flight: 0", []string{"in_flight"}, ""},
+	{"in_flight cost", "rate: 100/s, burst: 200", "in_flight: 5, cost: 2", "cost: 2", []string{"cost", "one place"}, ""},
+	{"by unknown in a list", "by: client", "by: [client, rout]", "rout]", []string{"by[1]", "rout"}, "route"},
+	{"by twice", "by: client", "by: [client, client]", "by: [", []string{"by[1]", "twice"}, ""},
+	{"by nobody", "by: client", "by: []", "by: []", []string{"by"}, ""},
+	{"by too many", "by: client", "by: [client, ip, route, all, header:A]", "header:A", []string{"by", "at most 4"}, ""},
+	{"scope misspelt", "by: client", "by: client, scope: share", "share", []string{"scope"}, "shared"},
+	{"scope without redis", "by: client", "by: client, scope: shared", "scope: shared", []string{"per-client.scope", "state.redis.addresses"}, ""},
+	{"store failure", "by: client", "by: client, on_store_failure: open", "on_store_failure: open", []string{"on_store_failure"}, ""},
+	{"cost negative", "by: client", "by: client, cost: -1", "cost: -1", []string{"cost", "-1"}, ""},
+	{"cost not a number", "by: client", "by: client, cost: dear", "dear", []string{"cost", "dear"}, ""},
+	{"cost above burst", "by: client", "by: client, cost: 201", "cost: 201", []string{"cost", "201", "holds only 200"}, ""},
+	{"cost of a method", "by: client", "by: client, cost: { methods: { POST: 201 } }", "POST: 201", []string{"cost.methods.POST", "holds only 200"}, ""},
+	{"cost of no method", "by: client", "by: client, cost: { methods: { PSOT: 2 } }", "PSOT", []string{"PSOT"}, "POST"},
+	{"cost of a body", "by: client", "by: client, cost: { body: { 1MiB: 300 } }", "1MiB", []string{"cost.body.1MiB", "holds only 200"}, ""},
+	{"cost of no size", "by: client", "by: client, cost: { body: { big: 3 } }", "big", []string{"cost.body.big", "size"}, ""},
+	{"cost header", "by: client", "by: client, cost: { response_header: X Cost }", "X Cost", []string{"response_header"}, ""},
+	{"cost above a plan's burst", "by: client", "by: client, cost: 9, plans: { claim: plan, small: { rate: 1/s, burst: 5 } }", "cost: 9", []string{"cost", "of plan small", "holds only 5"}, ""},
+	{"cost of a route", "[per-client]", "[{ name: per-client, cost: 201 }]", "cost: 201", []string{"rate_limits[0].cost", "holds only 200"}, ""},
+	{"limit of a route misspelt", "[per-client]", "[{ name: per-clint, cost: 2 }]", "per-clint", []string{"rate_limits[0].name"}, "per-client"},
+	{"limit of a route without name", "[per-client]", "[{ cost: 2 }]", "cost: 2", []string{"rate_limits[0].name"}, ""},
+	{"limit of a route twice", "[per-client]", "[per-client, { name: per-client, cost: 2 }]", "cost: 2", []string{"rate_limits[1]", "twice"}, ""},
+	{"plans without claim", "by: client", "by: client, plans: { gold: unlimited }", "plans:", []string{"plans.claim"}, ""},
+	{"plans claim misspelt", "by: client", "by: client, plans: { clam: plan, gold: unlimited }", "clam:", []string{"plans.clam"}, "claim"},
+	{"plans claim is no name", "by: client", "by: client, plans: { claim: { rate: 1/s }, gold: deny }", "plans:", []string{"plans.claim"}, ""},
+	{"plans of nobody", "by: client", "by: client, plans: { claim: plan }", "plans:", []string{"plans"}, ""},
+	{"plan unknown word", "by: client", "by: client, plans: { claim: plan, gold: unlimted }", "unlimted", []string{"plans.gold"}, "unlimited"},
+	{"plan of another kind", "by: client", "by: client, plans: { claim: plan, gold: { quota: 5/d } }", "quota: 5/d", []string{"plans.gold", "rate"}, ""},
+	{"plan without numbers", "by: client", "by: client, plans: { claim: plan, gold: {} }", "gold:", []string{"plans.gold.rate"}, ""},
+	{"plan unknown key", "by: client", "by: client, plans: { claim: plan, gold: { rat: 5/s } }", "rat:", []string{"plans.gold.rat"}, "rate"},
+	{"plan rate zero", "by: client", "by: client, plans: { claim: plan, gold: { rate: 0/s } }", "0/s", []string{"plans.gold.rate"}, ""},
+	{"reserve of a quota", "rate: 100/s, burst: 200", "quota: 5/d, reserve: 20%", "reserve: 20%", []string{"reserve", "rate"}, ""},
+	{"reserve of nothing", "burst: 200", "burst: 4, reserve: 20%", "reserve: 20%", []string{"reserve", "less than one token"}, ""},
+	{"reserve of all", "by: client", "by: client, reserve: 100%", "reserve: 100%", []string{"reserve", "99%"}, ""},
+	{"reserve leaves too little", "by: client", "by: client, cost: 150, reserve: 50%", "rate_limits: [per-client]", []string{"rate_limits[0]", "holds only 100"}, ""},
+	{"fields unknown", "    timeout: 10s", "    rate_limit_fields: draft10", "draft10", []string{"rate_limit_fields"}, "draft-10"},
+	{"priority unknown", "    timeout: 10s", "    priority: crucial", "crucial", []string{"priority"}, ""},
+	{"failed logins of nobody", "    timeout: 10s", "    failed_logins: per-clint", "per-clint", []string{"failed_logins"}, "per-client"},
+	{"failed logins by client", "    timeout: 10s", "    failed_logins: per-client", "failed_logins: per-client", []string{"failed_logins", "by: ip"}, ""},
+	{"shedding upside down", "routes:", "shedding: { high: 50%, normal: 80% }\nroutes:", "shedding:", []string{"shedding.normal"}, ""},
+	{"shedding unknown key", "routes:", "shedding: { inflight: 5 }\nroutes:", "inflight", []string{"inflight"}, "in_flight"},
+}
+
 func TestOneMistake(t *testing.T) {
-	for _, rows := range [][]row{keyRows, unitRows, policyRows} {
+	for _, rows := range [][]row{keyRows, unitRows, policyRows, limitRows} {
 		for _, r := range rows {
 			t.Run(r.name, func(t *testing.T) { oneMistake(t, r) })
 		}

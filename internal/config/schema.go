@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/oncegate/oncegate/internal/auth"
+	"github.com/oncegate/oncegate/internal/ratelimit"
 	"github.com/oncegate/oncegate/internal/units"
 )
 
@@ -96,8 +97,11 @@ func atLeastOne(out object, key string, f *field) object {
 }
 
 func shorthand(t reflect.Type) object {
-	if t == reflect.TypeFor[auth.Config]() {
+	switch t {
+	case reflect.TypeFor[auth.Config]():
 		return object{"const": "none"}
+	case reflect.TypeFor[ratelimit.Cost]():
+		return object{"anyOf": []any{object{"type": "integer", "minimum": 0}, object{"$ref": "#/$defs/variable"}}}
 	}
 	return object{"type": "string"}
 }
@@ -145,6 +149,10 @@ func patternOf(t reflect.Type) string {
 		return `^[0-9]+(B|KiB|MiB|GiB)$`
 	case reflect.TypeFor[units.Rate]():
 		return `^[0-9]+(\.[0-9]+)?/([0-9]+(\.[0-9]+)?)?(us|ms|s|m|h|d)$`
+	case reflect.TypeFor[ratelimit.Rate]():
+		return `^(deny|unlimited|[0-9]+(\.[0-9]+)?/([0-9]+(\.[0-9]+)?)?(us|ms|s|m|h|d))$`
+	case reflect.TypeFor[ratelimit.Quota]():
+		return `^[1-9][0-9]*/([1-9][0-9]*)?(s|m|h|d|w|mo)$`
 	case reflect.TypeFor[units.Share]():
 		return `^[0-9]+(\.[0-9]+)?%$`
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/oncegate/oncegate/internal/auth"
+	"github.com/oncegate/oncegate/internal/ratelimit"
 	"github.com/oncegate/oncegate/internal/units"
 )
 
@@ -34,7 +35,30 @@ const redacted = "[redacted]"
 
 func viewOf(doc *Document) *view { return viewStruct(reflect.ValueOf(*doc)) }
 
+// short is a value that may be written as one word; ok is false when it says more than that.
+type short interface {
+	Scalar() (text string, ok bool)
+}
+
+func viewShort(v reflect.Value) *view {
+	value, _ := v.Interface().(short)
+	if value == nil {
+		return nil
+	}
+	text, ok := value.Scalar()
+	if !ok {
+		return nil
+	}
+	out := viewText(text)
+	_, number := value.(ratelimit.Cost)
+	out.word = !number
+	return out
+}
+
 func viewStruct(v reflect.Value) *view {
+	if word := viewShort(v); word != nil {
+		return word
+	}
 	if who, ok := v.Interface().(auth.Config); ok && who.None {
 		return viewText("none")
 	}
@@ -83,6 +107,9 @@ func viewValue(v reflect.Value) *view {
 	case v.Kind() == reflect.Struct:
 		return viewStruct(v)
 	case v.Kind() == reflect.Slice:
+		if word := viewShort(v); word != nil {
+			return word
+		}
 		out := &view{kind: listNode}
 		for i := range v.Len() {
 			out.items = append(out.items, viewValue(v.Index(i)))

@@ -11,6 +11,7 @@ import (
 	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/ratelimit"
 	"github.com/oncegate/oncegate/internal/routes"
+	"github.com/oncegate/oncegate/internal/shed"
 	"github.com/oncegate/oncegate/internal/upstream"
 )
 
@@ -21,6 +22,8 @@ type compiler struct {
 	state  *State
 	snap   *Snapshot
 	limits map[string]*ratelimit.Limit
+	store  ratelimit.Store
+	seats  ratelimit.Seats
 }
 
 func compile(doc *config.Document, state *State, old *Snapshot) (*Snapshot, error) {
@@ -53,6 +56,9 @@ func (c *compiler) build() error {
 	if c.snap.sealer, err = sealer(c.doc.State); err != nil {
 		return err
 	}
+	if c.store, c.seats, err = c.state.counters(c.doc); err != nil {
+		return err
+	}
 	c.limits = make(map[string]*ratelimit.Limit, len(c.doc.RateLimits))
 	for name, cfg := range c.doc.RateLimits {
 		c.limits[name] = ratelimit.Compile(name, cfg)
@@ -82,6 +88,7 @@ func (c *compiler) plan(r *config.RouteConfig) (pipeline.Handler, error) {
 	p := parts{
 		observe:  c.state.Observer.Layer(r.ID),
 		deadline: deadline(r.Timeout.Std()),
+		shed:     c.state.shed.Layer(c.doc.Shedding, r.Priority),
 		admit:    admit(int64(*r.Body)),
 		end:      up,
 	}
@@ -89,8 +96,11 @@ func (c *compiler) plan(r *config.RouteConfig) (pipeline.Handler, error) {
 	if p.auth, err = auth.New(*r.Auth, forward(r), c.snap.Authority); err != nil {
 		return nil, err
 	}
+	if r.FailedLogins != "" {
+		p.logins = ratelimit.FailedLogins(c.limits[r.FailedLogins], c.store, c.state.Metrics)
+	}
 	if len(r.RateLimits) > 0 {
-		p.limit = ratelimit.New(c.named(r), r.Dedup != nil, c.state.limits, c.state.Metrics)
+		p.limit = c.limit(r, r.Dedup != nil)
 	}
 	admits := c.breaker(r.To, &p)
 	if p.dedup, err = c.dedup(r, admits); err != nil {
@@ -115,9 +125,9 @@ func (c *compiler) executions(r *config.RouteConfig, p parts) error {
 	if err != nil {
 		return err
 	}
-	p.dedup, p.breaker, p.admit = nil, nil, nil
+	p.dedup, p.breaker, p.admit, p.shed = nil, nil, nil, nil // who asks what became of a write is let in under overload, too
 	if len(r.RateLimits) > 0 {
-		p.limit = ratelimit.New(c.named(r), false, c.state.limits, c.state.Metrics)
+		p.limit = c.limit(r, false)
 	}
 	p.end = dedup.Executions(*r.Dedup, records)
 	c.snap.executions[r.ID] = stack(p)
@@ -125,12 +135,14 @@ func (c *compiler) executions(r *config.RouteConfig, p parts) error {
 	return nil
 }
 
-func (c *compiler) named(r *config.RouteConfig) []*ratelimit.Limit {
+// limit makes the layer of a route's limits.
+func (c *compiler) limit(r *config.RouteConfig, keyed bool) pipeline.Layer {
 	named := make([]*ratelimit.Limit, len(r.RateLimits))
-	for i, name := range r.RateLimits {
-		named[i] = c.limits[name]
+	for i, use := range r.RateLimits {
+		named[i] = use.Of(c.limits[use.Name])
 	}
-	return named
+	cfg := ratelimit.LayerConfig{Keyed: keyed, Fields: ratelimit.VersionOf(r.RateLimitFields), Critical: r.Priority == shed.Critical}
+	return ratelimit.New(named, cfg, ratelimit.Deps{Store: c.store, Seats: c.seats, Recorder: c.state.Metrics})
 }
 
 func forward(r *config.RouteConfig) auth.ForwardConfig {

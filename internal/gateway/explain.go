@@ -28,9 +28,13 @@ func Steps(doc *config.Document, r *config.RouteConfig) []Step {
 		{"admit", "a body of at most " + r.Body.String()},
 		{"auth", strings.Join(auth.Explain(*r.Auth, forward(r)), "; ")},
 	}
-	for _, name := range r.RateLimits {
-		l := doc.RateLimits[name]
-		steps = append(steps, Step{"limit", fmt.Sprintf("%s: %s, burst %d, by %s", name, l.Rate, l.Burst, l.By)})
+	for _, use := range r.RateLimits {
+		l := doc.RateLimits[use.Name]
+		words := use.Name + ": " + l.Words()
+		if use.Cost != nil {
+			words += fmt.Sprintf(", a request costs %d", *use.Cost)
+		}
+		steps = append(steps, Step{"limit", words})
 	}
 	if d := r.Dedup; d != nil {
 		scope := d.Scope

@@ -4,7 +4,7 @@ import "github.com/oncegate/oncegate/internal/pipeline"
 
 // parts are the layers of one route; a nil one is left out.
 type parts struct {
-	observe, deadline, admit, auth, limit, dedup, breaker pipeline.Layer
+	observe, deadline, shed, admit, logins, auth, limit, dedup, breaker pipeline.Layer
 
 	end pipeline.Handler
 }
@@ -15,7 +15,9 @@ func stack(p parts) pipeline.Handler {
 	return pipeline.Compose(p.end,
 		p.observe,  // sees everything, refusals and panics included
 		p.deadline, // one point in time bounds all below
+		p.shed,     // the process has too much to do: the least important first, before any work
 		p.admit,    // body size: refusals that are cheaper than cryptography
+		p.logins,   // counts what auth refuses, by address
 		p.auth,     // all below may trust the client
 		p.limit,    // keyed by a verified client; for a keyed write it only defers its refusal, so that a stored answer is still replayed
 		p.dedup,    // claims only if no refusal is deferred and the breaker admits; decides by the effect what becomes of the key

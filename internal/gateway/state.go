@@ -1,12 +1,13 @@
 package gateway
 
 import (
+	"errors"
 	"log/slog"
 	"sync"
 
 	"github.com/oncegate/oncegate/internal/breaker"
 	"github.com/oncegate/oncegate/internal/observe"
-	"github.com/oncegate/oncegate/internal/ratelimit"
+	"github.com/oncegate/oncegate/internal/shed"
 	"github.com/oncegate/oncegate/internal/upstream"
 )
 
@@ -18,7 +19,8 @@ type State struct {
 	Logger   *slog.Logger
 
 	pools  *upstream.Pools
-	limits *ratelimit.Memory
+	limits *limits
+	shed   *shed.Shedder
 
 	mu       sync.Mutex
 	breakers map[string]*breaker.Breaker
@@ -30,10 +32,11 @@ func NewState(metrics *observe.Metrics, observer *observe.Observer, logger *slog
 	s := &State{
 		Metrics: metrics, Observer: observer, Logger: logger,
 		pools:    upstream.NewPools(),
-		limits:   ratelimit.NewMemory(ratelimit.MemoryConfig{}),
+		limits:   newLimits(),
+		shed:     shed.New(metrics),
 		breakers: make(map[string]*breaker.Breaker),
 	}
-	if err := metrics.Watch("gateway_ratelimit_overflow_total", "Requests counted in a shared overflow bucket, because the cap of buckets was reached.", s.limits.Overflowed); err != nil {
+	if err := metrics.Watch("gateway_ratelimit_overflow_total", "Requests counted in a shared overflow bucket, because the cap of buckets was reached.", s.limits.memory.Overflowed); err != nil {
 		logger.Error("a metric is missing", "error", err)
 	}
 	return s
@@ -87,8 +90,9 @@ func (s *State) Close() error {
 	s.pools.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	err := s.limits.close()
 	if s.records == nil {
-		return nil
+		return err
 	}
-	return s.records.close()
+	return errors.Join(err, s.records.close())
 }

@@ -1,19 +1,28 @@
 package ratelimit
 
-import "github.com/oncegate/oncegate/internal/units"
+import (
+	"fmt"
+	"strings"
 
-// Config is one entry of rate_limits: a named bucket. All routes that use the name share its buckets.
+	"github.com/oncegate/oncegate/internal/units"
+)
+
+// Config is one entry of rate_limits: a named limit. All routes that use the name share what it counts.
 type Config struct {
-	Rate           units.Rate     `yaml:"rate" doc:"Tokens that come back, such as 100/s."`
-	Burst          int            `yaml:"burst" min:"1" max:"1000000000" doc:"Tokens that a full bucket holds; by default those of one second, at least 1."`
-	Quota          string         `yaml:"quota" later:"true" doc:"A count per calendar period, such as 10000/d."`
-	By             string         `yaml:"by" default:"client" doc:"Whose bucket: client, ip, route, all, header:Name or claim:name."`
-	Scope          string         `yaml:"scope" default:"local" enum:"local shared" later:"true" doc:"local: this process; shared: the fleet."`
-	Plans          map[string]any `yaml:"plans" later:"true" doc:"Other rates by the value of a claim."`
-	OnStoreFailure string         `yaml:"on_store_failure" default:"local" enum:"local allow deny" doc:"What to do while a shared store is down."`
-	OnMissing      string         `yaml:"on_missing" default:"next" enum:"next reject shared" doc:"Without the identity: next counts by address, reject is 401, shared is one bucket for all."`
-	Cost           int            `yaml:"cost" default:"1" min:"1" doc:"Tokens that one request takes."`
-	Mode           string         `yaml:"mode" default:"enforce" enum:"enforce shadow" doc:"shadow decides and counts but refuses nothing."`
+	Rate           Rate            `yaml:"rate" doc:"Tokens that come back, such as 100/s; or deny, or unlimited. A limit has one of rate, quota and in_flight."`
+	Burst          int             `yaml:"burst" min:"1" max:"1000000000" doc:"Tokens that a full bucket holds; by default those of one second, at least 1."`
+	Quota          Quota           `yaml:"quota" doc:"A count per period, such as 10000/d or 500/6h; units s, m, h, d, w and mo."`
+	Zone           string          `yaml:"zone" doc:"Time zone whose calendar begins the quota's periods, such as Europe/Berlin; by default UTC."`
+	Rolling        bool            `yaml:"rolling" doc:"The quota holds for any span of that length instead of the calendar's."`
+	InFlight       int             `yaml:"in_flight" min:"1" max:"1000000" doc:"Requests at the same time, each until the last byte of its answer."`
+	By             By              `yaml:"by" default:"[client]" nonempty:"true" doc:"Who is counted: client, ip, route, all, header:Name or claim:name; a list counts every combination apart."`
+	Scope          string          `yaml:"scope" default:"local" enum:"local shared" doc:"local: this process; shared: the fleet, through state.redis."`
+	Plans          map[string]Plan `yaml:"plans" doc:"claim is the claim that names a client's plan; every other key is a value of it. Clients of no plan have the limit's own numbers."`
+	OnStoreFailure string          `yaml:"on_store_failure" default:"local" enum:"local allow deny" doc:"While a shared store is down: count here with this gateway's share, let pass, or refuse with 503."`
+	OnMissing      string          `yaml:"on_missing" default:"next" enum:"next reject shared" doc:"Without the identity: next counts by address, reject is 401, shared is one bucket for all."`
+	Cost           Cost            `yaml:"cost" default:"1" doc:"Tokens that one request takes."`
+	Reserve        units.Share     `yaml:"reserve" max:"99%" doc:"Part of the burst that only routes of priority critical may take; others get 503."`
+	Mode           string          `yaml:"mode" default:"enforce" enum:"enforce shadow" doc:"shadow decides and counts but refuses nothing."`
 }
 
 // Bounds that keep arithmetic and header fields sane: no one means a bucket that takes longer than ten years to fill.
@@ -21,43 +30,79 @@ const (
 	maxRate     = 1e9              // tokens a second
 	maxBurst    = 1_000_000_000    // tokens
 	maxFillTime = 10 * 366 * 86400 // seconds
+	maxParts    = 4                // of one identity
 )
 
-// Validate says what the tags can't: the rate, the identity, and that a request fits into the bucket.
-func (c *Config) Validate(p units.Problems) {
-	rate := c.Rate.PerSecond()
-	burst := burstOf(c.Burst, rate)
-	switch {
-	case c.Rate.Count == 0 && c.Quota == "":
-		p.Missing("rate", "a limit needs a rate such as 100/s")
-	case c.Rate.Count == 0: // a quota alone
-	case !(rate > 0 && rate <= maxRate):
-		p.Key("rate").Add("%s is outside what can be counted: more than 0 and at most 1000000000/s", c.Rate)
-	case burst/rate > maxFillTime:
-		p.Key("rate").Add("at %s a bucket of %d takes more than ten years to fill", c.Rate, int64(burst))
+// By names who is counted.
+type By []string
+
+// FromScalar takes one word.
+func (b *By) FromScalar(text string) error { *b = By{text}; return nil }
+
+// Scalar is the one word, if it is one.
+func (b By) Scalar() (string, bool) {
+	if len(b) != 1 {
+		return "", false
 	}
-	if c.Burst < 0 || c.Burst > maxBurst {
-		p.Key("burst").Add("%d is not a number of tokens from 1 to %d", c.Burst, maxBurst)
-	}
-	if c.Rate.Count > 0 && c.Burst >= 0 && float64(c.Cost) > burst {
-		p.Key("cost").Add("a request costs %d tokens, but a full bucket holds only %d: every request would be refused", c.Cost, int64(burst))
-	}
-	c.validateBy(p.Key("by"))
+	return b[0], true
 }
 
-func (c *Config) validateBy(p units.Problems) {
-	if _, ok := parseBy(c.By); ok {
-		return
+func (b By) String() string { return strings.Join(b, " + ") }
+
+// The words that stand for a rate.
+const (
+	wordDeny      = "deny"
+	wordUnlimited = "unlimited"
+)
+
+// Rate is a rate, or one of the words deny and unlimited.
+type Rate struct {
+	units.Rate
+	Word string
+}
+
+// UnmarshalText reads either.
+func (r *Rate) UnmarshalText(text []byte) error {
+	s := string(text)
+	if s == wordDeny || s == wordUnlimited {
+		*r = Rate{Word: s}
+		return nil
 	}
-	kind, name, named := cutBy(c.By)
-	switch {
-	case name == "" && (kind == "header" || kind == "claim"):
-		p.Add("%q needs a name: %s:Name", c.By, kind)
-	case kind == "header": // the name is no token
-		p.Add("%q is not the name of a header", name)
-	case named:
-		p.Unknown("identity", c.By, []string{"header:" + name, "claim:" + name})
-	default:
-		p.Unknown("identity", c.By, []string{"client", "ip", "route", "all", "header:Name", "claim:name"})
+	var rate units.Rate
+	if err := rate.UnmarshalText(text); err != nil {
+		meant := units.Nearest(s, []string{wordDeny, wordUnlimited})
+		return &units.Mistaken{Message: err.Error(), Meant: meant}
 	}
+	*r = Rate{Rate: rate}
+	return nil
+}
+
+// MarshalText writes it as it is read.
+func (r Rate) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+func (r Rate) String() string {
+	if r.Word != "" {
+		return r.Word
+	}
+	return r.Rate.String()
+}
+
+func (r Rate) given() bool { return r.Word != "" || r.Count != 0 }
+
+// Words tell what a limit amounts to, for people.
+func (c *Config) Words() string {
+	words := c.numbers().String() + ", by " + c.By.String()
+	if c.Scope == "shared" {
+		words += ", shared"
+	}
+	if len(c.Plans) > 0 {
+		words += fmt.Sprintf(", %d plans", len(c.Plans)-1)
+	}
+	if c.Reserve > 0 {
+		words += ", " + c.Reserve.String() + " reserved"
+	}
+	if c.Mode == "shadow" {
+		words += ", shadow"
+	}
+	return words
 }

@@ -25,32 +25,32 @@ func problemsOf(cfg Config) string {
 
 // Edge cases 1 and 2 of the research: impossible rates and costs are errors of the document.
 func TestValidate(t *testing.T) {
-	perSecond := func(n float64) units.Rate { return units.Rate{Count: n, Per: time.Second} }
+	perSecond := func(n float64) Rate { return Rate{Rate: units.Rate{Count: n, Per: time.Second}} }
 	for _, c := range []struct {
 		name string
 		cfg  Config
 		want string // part of the only problem; "" none
 	}{
-		{"good", Config{Rate: perSecond(100), Burst: 200, By: "client", Cost: 1}, ""},
-		{"default burst", Config{Rate: perSecond(0.1), By: "ip", Cost: 1}, ""},
-		{"default burst holds the cost", Config{Rate: perSecond(9.5), By: "ip", Cost: 10}, ""},
-		{"no rate", Config{By: "client", Cost: 1}, "rate: a limit needs a rate"},
-		{"quota alone", Config{Quota: "10/d", By: "client", Cost: 1}, ""},
-		{"rate NaN", Config{Rate: perSecond(math.NaN()), Cost: 1, Burst: 1}, "rate: "},
-		{"rate too high", Config{Rate: perSecond(2e9), Cost: 1, Burst: 1}, "rate: "},
-		{"fill takes for ever", Config{Rate: units.Rate{Count: 1, Per: 1e9 * 86400}, Burst: 10000, Cost: 1}, "ten years"},
-		{"negative burst", Config{Rate: perSecond(1), Burst: -1, Cost: 1}, "burst: -1"},
-		{"cost above burst", Config{Rate: perSecond(100), Burst: 10, Cost: 11}, "cost: a request costs 11 tokens, but a full bucket holds only 10"},
-		{"cost above default burst", Config{Rate: perSecond(0.5), Cost: 2}, "holds only 1"},
-		{"near word", Config{Rate: perSecond(1), Cost: 1, By: "clients"}, `by: unknown identity "clients" (client)`},
-		{"far word", Config{Rate: perSecond(1), Cost: 1, By: "whatever"}, `by: unknown identity "whatever"`},
-		{"header", Config{Rate: perSecond(1), Cost: 1, By: "header:X-Tenant"}, ""},
-		{"claim", Config{Rate: perSecond(1), Cost: 1, By: "claim:https://x/plan"}, ""},
-		{"near header", Config{Rate: perSecond(1), Cost: 1, By: "headers:X-Tenant"}, "(header:X-Tenant)"},
-		{"no header name", Config{Rate: perSecond(1), Cost: 1, By: "header:"}, `"header:" needs a name: header:Name`},
-		{"no claim name", Config{Rate: perSecond(1), Cost: 1, By: "claim:"}, `"claim:" needs a name: claim:Name`},
-		{"bad header name", Config{Rate: perSecond(1), Cost: 1, By: "header:X Tenant"}, `"X Tenant" is not the name of a header`},
-		{"word without its name", Config{Rate: perSecond(1), Cost: 1, By: "header"}, `"header" needs a name: header:Name`},
+		{"good", Config{Rate: perSecond(100), Burst: 200, By: By{"client"}, Cost: Cost{Base: 1}}, ""},
+		{"default burst", Config{Rate: perSecond(0.1), By: By{"ip"}, Cost: Cost{Base: 1}}, ""},
+		{"default burst holds the cost", Config{Rate: perSecond(9.5), By: By{"ip"}, Cost: Cost{Base: 10}}, ""},
+		{"no rate", Config{By: By{"client"}, Cost: Cost{Base: 1}}, "rate: a limit needs a rate"},
+		{"quota alone", Config{Quota: Quota{Count: 10, N: 1, Unit: "d"}, By: By{"client"}, Cost: Cost{Base: 1}}, ""},
+		{"rate NaN", Config{Rate: perSecond(math.NaN()), Cost: Cost{Base: 1}, Burst: 1}, "rate: "},
+		{"rate too high", Config{Rate: perSecond(2e9), Cost: Cost{Base: 1}, Burst: 1}, "rate: "},
+		{"fill takes for ever", Config{Rate: Rate{Rate: units.Rate{Count: 1, Per: 1e9 * 86400}}, Burst: 10000, Cost: Cost{Base: 1}}, "ten years"},
+		{"negative burst", Config{Rate: perSecond(1), Burst: -1, Cost: Cost{Base: 1}}, "burst: -1"},
+		{"cost above burst", Config{Rate: perSecond(100), Burst: 10, Cost: Cost{Base: 11}}, "cost: a request costs 11 tokens, but a full bucket holds only 10"},
+		{"cost above default burst", Config{Rate: perSecond(0.5), Cost: Cost{Base: 2}}, "holds only 1"},
+		{"near word", Config{Rate: perSecond(1), Cost: Cost{Base: 1}, By: By{"clients"}}, `by: unknown identity "clients" (client)`},
+		{"far word", Config{Rate: perSecond(1), Cost: Cost{Base: 1}, By: By{"whatever"}}, `by: unknown identity "whatever"`},
+		{"header", Config{Rate: perSecond(1), Cost: Cost{Base: 1}, By: By{"header:X-Tenant"}}, ""},
+		{"claim", Config{Rate: perSecond(1), Cost: Cost{Base: 1}, By: By{"claim:https://x/plan"}}, ""},
+		{"near header", Config{Rate: perSecond(1), Cost: Cost{Base: 1}, By: By{"headers:X-Tenant"}}, "(header:X-Tenant)"},
+		{"no header name", Config{Rate: perSecond(1), Cost: Cost{Base: 1}, By: By{"header:"}}, `"header:" needs a name: header:Name`},
+		{"no claim name", Config{Rate: perSecond(1), Cost: Cost{Base: 1}, By: By{"claim:"}}, `"claim:" needs a name: claim:Name`},
+		{"bad header name", Config{Rate: perSecond(1), Cost: Cost{Base: 1}, By: By{"header:X Tenant"}}, `"X Tenant" is not the name of a header`},
+		{"word without its name", Config{Rate: perSecond(1), Cost: Cost{Base: 1}, By: By{"header"}}, `"header" needs a name: header:Name`},
 	} {
 		got := problemsOf(c.cfg)
 		if c.want == "" && got != "" || !strings.Contains(got, c.want) || strings.Contains(got, ";") {
@@ -65,7 +65,7 @@ func FuzzBy(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		b, ok := parseBy(text)
-		cfg := Config{Rate: units.Rate{Count: 1, Per: time.Second}, Cost: 1, By: text}
+		cfg := Config{Rate: Rate{Rate: units.Rate{Count: 1, Per: time.Second}}, Cost: Cost{Base: 1}, By: By{text}}
 		if problems := problemsOf(cfg); ok != (problems == "") {
 			t.Fatalf("by %q: accepted %v, problems %q", text, ok, problems)
 		}

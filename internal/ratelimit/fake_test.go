@@ -15,6 +15,7 @@ import (
 type fakeRequest struct {
 	pipeline.Request
 	method string
+	length int64
 	header map[string]string
 }
 
@@ -29,10 +30,24 @@ func (r *fakeRequest) Header(name string) []byte {
 	return nil
 }
 
+func (r *fakeRequest) ContentLength() int64 { return r.length }
+
 type fakeResponse struct {
 	pipeline.Response
+	status int
 	header map[string]string
 }
+
+func (r *fakeResponse) Status() int { return r.status }
+
+func (r *fakeResponse) Header(name string) []byte {
+	if v, ok := r.header[name]; ok {
+		return []byte(v)
+	}
+	return nil
+}
+
+func (r *fakeResponse) Del(name string) { delete(r.header, name) }
 
 func (r *fakeResponse) Set(name string, value []byte) { r.header[name] = string(value) }
 
@@ -57,7 +72,7 @@ func (d *decisions) Decision(policy, decision string) {
 
 func newExchange() (*pipeline.Exchange, *fakeRequest, *fakeResponse) {
 	req := &fakeRequest{method: "GET", header: map[string]string{}}
-	resp := &fakeResponse{header: map[string]string{}}
+	resp := &fakeResponse{status: 200, header: map[string]string{}}
 	x := &pipeline.Exchange{}
 	x.Begin(req, resp, nil)
 	x.ClientIP = netip.MustParseAddr("192.0.2.1")
@@ -72,8 +87,8 @@ func limit(t testing.TB, name, rate string, cfg Config) *Limit {
 	if err := cfg.Rate.UnmarshalText([]byte(rate)); err != nil {
 		t.Fatal(err)
 	}
-	if cfg.Cost == 0 {
-		cfg.Cost = 1
+	if cfg.Cost.Base == 0 {
+		cfg.Cost.Base = 1
 	}
 	p := units.NewProblems()
 	if cfg.Validate(p); len(p.List()) > 0 {

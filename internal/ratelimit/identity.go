@@ -2,7 +2,6 @@ package ratelimit
 
 import (
 	"encoding/binary"
-	"net/netip"
 	"strings"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
@@ -19,6 +18,7 @@ const (
 	byHeader  kind = 'h'
 	byClaim   kind = 'm'
 	byNobody  kind = 'n' // the one bucket of all without identity
+	bySeveral kind = '&' // how many parts follow
 )
 
 // by is a parsed identity: name is the header's or the claim's.
@@ -80,7 +80,23 @@ func isToken(s string) bool {
 // and the limit rejects that.
 func (l *Limit) appendKey(dst []byte, x *pipeline.Exchange) (key []byte, ok bool) {
 	dst = append(dst, l.prefix...)
-	switch l.by.kind {
+	if len(l.by) == 1 {
+		return l.appendPart(dst, &l.by[0], x)
+	}
+	dst = append(dst, byte(bySeveral), byte(len(l.by)))
+	for i := range l.by {
+		at := len(dst)
+		dst = append(dst, 0, 0, 0, 0)
+		if dst, ok = l.appendPart(dst, &l.by[i], x); !ok {
+			return dst, false
+		}
+		binary.BigEndian.PutUint32(dst[at:], uint32(len(dst)-at-4))
+	}
+	return dst, true
+}
+
+func (l *Limit) appendPart(dst []byte, who *by, x *pipeline.Exchange) (key []byte, ok bool) {
+	switch who.kind {
 	case byClient:
 		if !x.Client.Anonymous() {
 			return append(append(dst, byte(byClient)), x.Client.Identity...), true
@@ -92,12 +108,12 @@ func (l *Limit) appendKey(dst []byte, x *pipeline.Exchange) (key []byte, ok bool
 	case byAll:
 		return append(dst, byte(byAll)), true
 	case byHeader:
-		if value := x.Request.Header(l.by.name); len(value) > 0 {
-			return append(l.appendNamed(dst), value...), true
+		if value := x.Request.Header(who.name); len(value) > 0 {
+			return append(who.appendNamed(dst), value...), true
 		}
 	case byClaim:
-		if value := claim(&x.Client, l.by.name); value != "" {
-			return append(l.appendNamed(dst), value...), true
+		if value := claim(&x.Client, who.name); value != "" {
+			return append(who.appendNamed(dst), value...), true
 		}
 	}
 	switch l.onMissing {
@@ -110,28 +126,33 @@ func (l *Limit) appendKey(dst []byte, x *pipeline.Exchange) (key []byte, ok bool
 }
 
 // appendNamed keeps header:A and header:B of one limit apart across a reload.
-func (l *Limit) appendNamed(dst []byte) []byte {
-	dst = append(dst, byte(l.by.kind))
-	dst = binary.AppendUvarint(dst, uint64(len(l.by.name)))
-	return append(dst, l.by.name...)
+func (b *by) appendNamed(dst []byte) []byte {
+	dst = append(dst, byte(b.kind))
+	dst = binary.AppendUvarint(dst, uint64(len(b.name)))
+	return append(dst, b.name...)
 }
 
-// appendAddress counts an IPv4 address alone and an IPv6 address by its /64: a host owns all of it.
+// nat64 is how an IPv4 client looks behind a translator (RFC 6052, section 2.1).
+var nat64 = [12]byte{0x00, 0x64, 0xff, 0x9b}
+
+// appendAddress counts an IPv4 address alone, however it is written, and an IPv6 address by its /64: a host owns all of it.
 func appendAddress(dst []byte, x *pipeline.Exchange) []byte {
 	addr := x.ClientIP
 	if !addr.IsValid() {
 		addr = x.Peer.Addr()
 	}
-	addr = addr.Unmap()
-	switch {
-	case addr.Is4():
+	if addr = addr.Unmap(); addr.Is4() {
 		four := addr.As4()
 		return append(append(dst, byte(byAddress)), four[:]...)
-	case addr != netip.Addr{}:
-		sixteen := addr.As16()
-		return append(append(dst, byte(byAddress)), sixteen[:8]...)
 	}
-	return append(dst, byte(byNobody))
+	if !addr.IsValid() {
+		return append(dst, byte(byNobody))
+	}
+	sixteen := addr.As16()
+	if [12]byte(sixteen[:12]) == nat64 {
+		return append(append(dst, byte(byAddress)), sixteen[12:]...)
+	}
+	return append(append(dst, byte(byAddress)), sixteen[:8]...)
 }
 
 func claim(c *pipeline.Client, name string) string {

@@ -61,7 +61,7 @@ func TestSharedBuckets(t *testing.T) {
 		{"client named like nobody", "client", "shared", who("n"), anonymous("192.0.2.1"), false},
 		{"header like the shared bucket", "header:X-Tenant", "shared", tenant("n"), ip("192.0.2.1"), false},
 	} {
-		r := newRig(false, limit(t, "x", "1/h", Config{By: c.by, OnMissing: c.missing}))
+		r := newRig(false, limit(t, "x", "1/h", Config{By: By{c.by}, OnMissing: c.missing}))
 		x, req, _ := newExchange()
 		c.a(x, req)
 		first := r.serve(x)
@@ -74,9 +74,9 @@ func TestSharedBuckets(t *testing.T) {
 }
 
 func TestMissingRejected(t *testing.T) {
-	other := limit(t, "other", "1/h", Config{By: "all"})
+	other := limit(t, "other", "1/h", Config{By: By{"all"}})
 	for _, by := range []string{"client", "header:X-Tenant", "claim:tenant"} {
-		r := newRig(false, other, limit(t, "x", "1/s", Config{By: by, OnMissing: "reject"}))
+		r := newRig(false, other, limit(t, "x", "1/s", Config{By: By{by}, OnMissing: "reject"}))
 		x, _, resp := newExchange()
 		x.Client = pipeline.Client{}
 		if err := r.serve(x); err != pipeline.Unauthenticated || resp.header["WWW-Authenticate"] != `Bearer realm="oncegate"` || resp.header["Cache-Control"] != "no-store" {
@@ -107,9 +107,9 @@ func TestKeysDoNotCollide(t *testing.T) {
 func TestHeaderNameIsPartOfTheKey(t *testing.T) {
 	x, req, _ := newExchange()
 	req.header["A"], req.header["B"] = "v", "v"
-	a, _ := limit(t, "x", "1/s", Config{By: "header:A"}).appendKey(nil, x)
-	b, _ := limit(t, "x", "1/s", Config{By: "header:B"}).appendKey(nil, x)
-	claim, _ := limit(t, "x", "1/s", Config{By: "claim:plan"}).appendKey(nil, x)
+	a, _ := limit(t, "x", "1/s", Config{By: By{"header:A"}}).appendKey(nil, x)
+	b, _ := limit(t, "x", "1/s", Config{By: By{"header:B"}}).appendKey(nil, x)
+	claim, _ := limit(t, "x", "1/s", Config{By: By{"claim:plan"}}).appendKey(nil, x)
 	if string(a) == string(b) || string(a) == string(claim) {
 		t.Errorf("%q, %q, %q", a, b, claim)
 	}
@@ -117,7 +117,7 @@ func TestHeaderNameIsPartOfTheKey(t *testing.T) {
 
 // Without any address there is still a bucket.
 func TestNoAddress(t *testing.T) {
-	r := newRig(false, limit(t, "x", "1/h", Config{By: "ip"}))
+	r := newRig(false, limit(t, "x", "1/h", Config{By: By{"ip"}}))
 	for i, want := range []error{nil, pipeline.RateLimited} {
 		x, _, _ := newExchange()
 		x.ClientIP, x.Peer = netip.Addr{}, netip.AddrPort{}

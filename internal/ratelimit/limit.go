@@ -28,55 +28,132 @@ const (
 )
 
 // Limit is a compiled limit: settings only, no counters. It travels with every call to a store, so a reload changes the rate
-// without emptying a bucket.
+// without emptying a bucket. A plan is a limit of the same name with other numbers: a client that changes its plan keeps its
+// bucket.
 type Limit struct {
 	name      string
 	kind      Kind
+	word      string  // deny or unlimited: nothing is counted
 	rate      float64 // tokens a second; of a Window the mean
 	burst     float64 // tokens of a full bucket; of a Window the count, of Slots how many
+	floor     float64 // tokens of a full bucket that only critical routes may take
 	quota     Quota
 	cost      float64
-	by        by
+	costs     *costs // nil: every request costs the same
+	by        []by
 	onMissing missing
 	failure   Failure
 	shared    bool
 	shadow    bool
-	member    string // the name as a structured field string: "per-client"
-	policy    string // its member of RateLimit-Policy: "per-client";q=200;w=2
-	prefix    []byte // begins every key: the name behind its length
-}
-
-// Quota is a count per period. The zero value is none.
-type Quota struct {
-	Count   int64
-	N       int            // a period is N units long
-	Unit    string         // s m h d w mo
-	Rolling bool           // any span of that length, not that of the calendar
-	Zone    *time.Location // of the calendar
+	claim     string            // that chooses a plan
+	plans     map[string]*Limit // by its values; nil: no plans
+	member    string            // the name as a structured field string: "per-client"
+	policy    string            // its member of RateLimit-Policy: "per-client";q=200;w=2
+	prefix    []byte            // begins every key: the name behind its length
 }
 
 // Compile makes a limit of a configuration that Validate accepts.
 func Compile(name string, cfg Config) *Limit {
+	base := compile(name, &cfg, cfg.numbers())
+	for value, plan := range cfg.Plans {
+		if value == claimKey {
+			base.claim = plan.Word
+			continue
+		}
+		if base.plans == nil {
+			base.plans = make(map[string]*Limit, len(cfg.Plans))
+		}
+		base.plans[value] = compile(name, &cfg, plan)
+	}
+	return base
+}
+
+func compile(name string, cfg *Config, n Plan) *Limit {
 	l := &Limit{
 		name:   name,
-		rate:   cfg.Rate.PerSecond(),
-		cost:   float64(max(1, cfg.Cost)),
+		kind:   n.kind(),
+		word:   n.Rate.Word,
+		cost:   float64(cfg.Cost.Base),
+		costs:  compileCosts(cfg.Cost),
+		shared: cfg.Scope == "shared",
 		shadow: cfg.Mode == "shadow",
 		member: quote(name),
+		prefix: append(binary.AppendUvarint(nil, uint64(len(name))), name...),
 	}
-	l.burst = burstOf(cfg.Burst, l.rate)
-	l.by, _ = parseBy(cfg.By)
+	for _, word := range cfg.By {
+		part, _ := parseBy(word)
+		l.by = append(l.by, part)
+	}
+	if len(l.by) == 0 {
+		l.by = []by{{kind: byClient}}
+	}
 	switch {
 	case cfg.OnMissing == "shared":
 		l.onMissing = missingShared
 	case cfg.OnMissing == "reject" && !l.shadow: // a shadow refuses nothing: it counts by address
 		l.onMissing = missingReject
 	}
-	window := max(1, ceil(l.burst/l.rate))
-	l.policy = l.member + ";q=" + strconv.FormatInt(int64(l.burst), 10) + ";w=" + strconv.FormatInt(window, 10)
-	l.prefix = append(binary.AppendUvarint(nil, uint64(len(name))), name...)
+	switch cfg.OnStoreFailure {
+	case "allow":
+		l.failure = FailAllow
+	case "deny":
+		l.failure = FailDeny
+	}
+	l.count(cfg, n)
+	l.policy = l.member + l.policyParameters()
 	return l
 }
+
+// count fills in the numbers of the limit's kind.
+func (l *Limit) count(cfg *Config, n Plan) {
+	if l.word != "" {
+		return
+	}
+	l.burst = n.holds()
+	switch l.kind {
+	case Bucket:
+		l.rate = n.Rate.PerSecond()
+		l.floor = floorOf(float64(cfg.Reserve), l.burst)
+	case Window:
+		l.quota = n.Quota
+		l.quota.Rolling = cfg.Rolling
+		l.quota.Zone, _ = zoneOf(cfg.Zone)
+		l.rate = l.burst / l.quota.Length().Seconds()
+	}
+}
+
+// policyParameters are q, how many, and w, in how many seconds, of RateLimit-Policy. A month is said to have 31 days.
+func (l *Limit) policyParameters() string {
+	q := ";q=" + strconv.FormatInt(int64(l.burst), 10)
+	switch {
+	case l.word != "":
+		return q
+	case l.kind == Slots:
+		return q + `;qu="concurrent-requests"`
+	case l.kind == Window:
+		return q + ";w=" + strconv.FormatInt(int64(l.quota.Length().Seconds()), 10)
+	}
+	return q + ";w=" + strconv.FormatInt(max(1, ceil(l.burst/l.rate)), 10)
+}
+
+// withCost is the limit with another price for every request.
+func (l *Limit) withCost(tokens float64) *Limit {
+	other := *l
+	other.cost = tokens
+	if l.costs != nil {
+		other.costs = &costs{header: l.costs.header}
+	}
+	if l.plans != nil {
+		other.plans = make(map[string]*Limit, len(l.plans))
+		for value, plan := range l.plans {
+			other.plans[value] = plan.withCost(tokens)
+		}
+	}
+	return &other
+}
+
+// Plans are the limit's variants by the values of the claim; nil without plans. Their buckets are those of the limit.
+func (l *Limit) Plans() map[string]*Limit { return l.plans }
 
 // Name is the key of the limit under rate_limits.
 func (l *Limit) Name() string { return l.name }
@@ -117,6 +194,10 @@ func (l *Limit) Share(n int) *Limit {
 	part.name, part.shared = l.name+"\x00alone", false
 	part.rate = l.rate / float64(max(1, n))
 	part.burst = max(1, math.Floor(l.burst/float64(max(1, n))))
+	part.floor = min(part.burst-1, l.floor/float64(max(1, n)))
+	if l.quota.Count > 0 {
+		part.quota.Count = int64(part.burst)
+	}
 	return &part
 }
 
@@ -149,30 +230,8 @@ func burstOf(burst int, rate float64) float64 {
 	return float64(max(1, ceil(rate)))
 }
 
+// floorOf is a share of a bucket in whole tokens.
+func floorOf(share, burst float64) float64 { return math.Floor(share*burst + 1e-9) }
+
 // ceil rounds up, but not over an error in the last binary digits: 11 tokens at 11 a minute take 60 seconds.
 func ceil(v float64) int64 { return int64(math.Ceil(v - v*1e-12)) }
-
-// seconds rounds up to whole seconds.
-func seconds(d time.Duration) int64 {
-	s := int64(d / time.Second)
-	if d%time.Second != 0 {
-		s++
-	}
-	return s
-}
-
-// quote writes a structured field string (RFC 9651, section 3.3.3). What it can't hold becomes '?'.
-func quote(name string) string {
-	out := []byte{'"'}
-	for _, r := range name {
-		switch {
-		case r == '"' || r == '\\':
-			out = append(out, '\\', byte(r))
-		case r < 0x20 || r > 0x7e:
-			out = append(out, '?')
-		default:
-			out = append(out, byte(r))
-		}
-	}
-	return string(append(out, '"'))
-}

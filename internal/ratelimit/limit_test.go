@@ -30,7 +30,7 @@ func TestCompilePolicyField(t *testing.T) {
 }
 
 func TestSpec(t *testing.T) {
-	l := limit(t, "x", "50/s", Config{Burst: 70, Cost: 3, Mode: "shadow"})
+	l := limit(t, "x", "50/s", Config{Burst: 70, Cost: Cost{Base: 3}, Mode: "shadow"})
 	rate, burst, cost := l.Spec()
 	if l.Name() != "x" || rate != 50 || burst != 70 || cost != 3 || !l.Shadow() {
 		t.Errorf("got %s %v %v %v %v", l.Name(), rate, burst, cost, l.Shadow())

@@ -12,6 +12,9 @@ import (
 type MemoryConfig struct {
 	PerPolicy int // buckets of one limit, default 1048576
 	Total     int // buckets of all limits, default 4194304
+	// Begin is how many tokens a bucket that is not known held when the store began, such as 1 for a store that stands in for
+	// a shared one: restarts then hand out no bursts. By default buckets begin full.
+	Begin float64
 }
 
 const (
@@ -22,14 +25,21 @@ const (
 	sweepForRoom  = 32   // the same when a new key finds no room
 )
 
-// Memory keeps buckets in this process. It is bounded: a full bucket is the same as none and is freed in passing; a bucket
-// in debt is never freed. When only buckets in debt are left, new keys share 4096 overflow buckets of their limit.
+// Memory keeps buckets and quotas in this process. It is bounded: a full bucket is the same as none and is freed in passing;
+// a bucket in debt is never freed. When only buckets in debt are left, new keys share 4096 overflow buckets of their limit.
+//
+// Settings travel with the call: until a bucket is used with others (a plan, an edit), it refills by those it was used with
+// last; then its level stays, cut to the new burst. Limits by route and for all are kept as limiters of
+// golang.org/x/time/rate, with the same results: their keys come from the configuration, so they need no cap.
 type Memory struct {
 	seed     maphash.Seed
 	now      func() int64 // nanoseconds since the store began
+	wall     func() time.Time
+	began    int64 // nanoseconds of Unix time
 	limits   MemoryConfig
 	policies atomic.Pointer[policies]
 	adding   sync.Mutex
+	pruneAt  int // guarded by adding
 	total    atomic.Int64
 	overflow atomic.Uint64
 	cursor   atomic.Uint32
@@ -39,7 +49,10 @@ type Memory struct {
 type shard struct {
 	sync.Mutex
 	table
-	_ [80]byte // two cache lines each: neighbours don't slow each other down
+	limiters map[uint64]*limiter
+	idle     int64 // when to look for limiters that are not used
+	rings
+	_ [16]byte // two cache lines each: neighbours don't slow each other down
 }
 
 // NewMemory makes an empty store. It starts no goroutine and needs no Close.
@@ -51,8 +64,11 @@ func NewMemory(cfg MemoryConfig) *Memory {
 		cfg.Total = 1 << 22
 	}
 	began := time.Now()
-	m := &Memory{seed: maphash.MakeSeed(), limits: cfg, now: func() int64 { return int64(time.Since(began)) }}
-	m.policies.Store(&policies{byName: map[string]*policy{}})
+	m := &Memory{
+		seed: maphash.MakeSeed(), limits: cfg, pruneAt: policiesAtEase,
+		now: func() int64 { return int64(time.Since(began)) }, wall: time.Now, began: began.UnixNano(),
+	}
+	m.policies.Store(&policies{byName: map[string][]*policy{}})
 	return m
 }
 
@@ -64,168 +80,144 @@ func (m *Memory) Overflowed() uint64 { return m.overflow.Load() }
 
 // Take implements Store. It never fails and never waits but for a shard's lock.
 func (m *Memory) Take(_ context.Context, charges []Charge) (bool, error) {
-	m.resolve(charges)
-	m.lock(charges)
+	m.hash(charges)
+	m.hold(charges)
 	now := m.now() // under the locks: what is written here is never older than what is read
 	allowed := m.check(charges, now)
 	if allowed {
 		m.take(charges, now)
+	} else {
+		m.countOverflow(charges)
 	}
 	for i := range charges {
-		m.sweep(m.shard(charges[i].hash), sweepSteps, now)
+		s := m.shard(charges[i].hash)
+		m.reset(s, &charges[i], now)
+		m.sweep(s, sweepSteps, now)
 	}
 	m.unlock(charges)
 	return allowed, nil
 }
 
-// Settle implements Store.
+// look is Take without taking: it answers whether Take would, and fills in the outcomes.
+func (m *Memory) look(charges []Charge) bool {
+	m.hash(charges)
+	m.hold(charges)
+	now := m.now()
+	allowed := m.check(charges, now)
+	for i := range charges {
+		m.reset(m.shard(charges[i].hash), &charges[i], now)
+	}
+	m.unlock(charges)
+	return allowed
+}
+
+// Settle implements Store. What is given back after its period has ended is dropped.
 func (m *Memory) Settle(_ context.Context, charges []Charge) {
-	m.lock(charges)
+	for i := range charges {
+		if charges[i].hash == 0 { // never taken here: a debt from elsewhere
+			m.hash(charges[i : i+1])
+		}
+	}
+	m.hold(charges)
 	defer m.unlock(charges)
 	now := m.now()
 	for i := range charges {
 		c := &charges[i]
-		b := m.shard(c.hash).find(c.hash)
-		if b == nil || !c.Admitted {
-			continue // full again and freed, or nothing was taken
+		if !c.Admitted || c.Limit.burst <= 0 {
+			continue // nothing was taken
 		}
-		b.level = max(-c.Limit.burst, min(c.Limit.burst, c.Limit.level(b, now)+c.Change))
-		b.last = max(b.last, now)
-		c.Level = b.level
+		s := m.shard(c.hash)
+		if c.policy.limiter {
+			m.settleLimiter(s, c, now)
+			continue
+		}
+		switch b := m.known(s, c, now); {
+		case b != nil:
+			m.settle(s, c, b, now)
+		case c.Change < 0: // full again and freed: it is needed once more
+			c.Level = max(-c.Limit.burst, m.begins(c.policy, now)+c.Change)
+			m.insert(s, c, now)
+		}
+		m.reset(s, c, now)
 	}
 }
 
-// check looks at every bucket and changes none.
+// check looks at every bucket and takes from none.
 func (m *Memory) check(charges []Charge, now int64) bool {
 	allowed := true
 	for i := range charges {
 		c := &charges[i]
-		c.Level = c.Limit.burst
-		b := m.shard(c.hash).find(c.hash)
-		if b == nil {
-			b = m.makeRoom(c, now)
+		m.measure(c, now)
+		switch {
+		case c.Limit.burst <= 0: // denied, also to look
+			c.Admitted, c.Wait = false, Never
+		case c.Cost == 0:
+			c.Admitted, c.Wait = true, 0
+		case c.Cost+c.Floor > c.Limit.burst:
+			c.Admitted, c.Wait = false, Never
+		default:
+			c.Admitted = c.Wait == 0
 		}
-		if b != nil {
-			c.Level = c.Limit.level(b, now)
-		}
-		c.Wait = c.Limit.wait(c.Cost - c.Level)
-		c.Admitted = c.Wait == 0 && c.Cost <= c.Limit.burst
 		allowed = allowed && (c.Admitted || c.Limit.shadow)
 	}
 	return allowed
+}
+
+// measure fills in Level and, when that is too little, Wait.
+func (m *Memory) measure(c *Charge, now int64) {
+	c.Level, c.Wait, c.crowded = c.Limit.burst, 0, false
+	s := m.shard(c.hash)
+	if c.Limit.burst <= 0 {
+		return
+	}
+	if c.policy.limiter {
+		m.measureLimiter(s, c, now)
+		return
+	}
+	b := m.known(s, c, now)
+	if b == nil {
+		b = m.makeRoom(c, now)
+	}
+	m.weigh(s, c, b, now)
 }
 
 // take charges every bucket that held enough. A shadow limit that did not is left alone.
 func (m *Memory) take(charges []Charge, now int64) {
 	for i := range charges {
 		c := &charges[i]
-		if !c.Admitted {
+		if !c.Admitted || c.Cost == 0 {
+			continue
+		}
+		if c.crowded {
+			m.overflow.Add(1)
+		}
+		s := m.shard(c.hash)
+		if c.policy.limiter {
+			m.takeLimiter(s, c, now)
 			continue
 		}
 		c.Level -= c.Cost
-		s := m.shard(c.hash)
 		if b := s.find(c.hash); b != nil {
-			b.level, b.last = c.Level, max(b.last, now)
+			s.put(c, b, now)
 			continue
 		}
-		s.insert(bucket{key: c.hash, level: c.Level, last: now, policy: c.policy.id})
-		c.policy.entries.Add(1)
-		m.total.Add(1)
+		m.insert(s, c, now)
 		m.sweep(s, sweepOnInsert, now)
 	}
 }
 
-// makeRoom is called for a key without a bucket. At the cap, and when the hand finds nothing to free, the charge is moved to
-// an overflow bucket of the same shard, which is given when it exists.
-func (m *Memory) makeRoom(c *Charge, now int64) *bucket {
-	if m.roomFor(c.policy) {
-		return nil
-	}
-	m.sweep(m.shard(c.hash), sweepForRoom, now)
-	m.sweepAnother(now)
-	if m.roomFor(c.policy) {
-		return nil
-	}
-	m.overflow.Add(1)
-	slot := c.hash & (overflowSlots - 1)
-	spread := maphash.Comparable(m.seed, [2]uint64{uint64(c.policy.id), slot})
-	c.hash = notZero(spread&^(shards-1) | c.hash&(shards-1))
-	return m.shard(c.hash).find(c.hash)
-}
-
-func (m *Memory) roomFor(p *policy) bool {
-	return p.entries.Load() < int64(m.limits.PerPolicy) && m.total.Load() < int64(m.limits.Total)
-}
-
-// sweep moves the hand of a shard on and frees the buckets that are full by the newest settings of their limit.
-func (m *Memory) sweep(s *shard, steps int, now int64) {
-	known := m.policies.Load().list
-	for range steps {
-		if s.hand >= len(s.slots) {
-			s.hand = 0
-			s.shrink()
-		}
-		if s.used == 0 {
-			return
-		}
-		b := &s.slots[s.hand]
-		if b.key == 0 || !known[b.policy].full(b, now) {
-			s.hand++
-			continue
-		}
-		known[b.policy].entries.Add(-1)
-		m.total.Add(-1)
-		s.remove(s.hand) // the hand stays: another bucket may have moved here
-	}
-}
-
-// sweepAnother frees in a shard that traffic may not visit. It never waits: its caller holds locks.
-func (m *Memory) sweepAnother(now int64) {
-	s := &m.shards[m.cursor.Add(1)&(shards-1)]
-	if s.TryLock() {
-		m.sweep(s, sweepForRoom, now)
-		s.Unlock()
-	}
-}
-
-// notZero keeps a hash in its shard but off the mark of an empty slot.
-func notZero(hash uint64) uint64 {
-	if hash == 0 {
-		return shards
-	}
-	return hash
-}
-
-func (m *Memory) shard(hash uint64) *shard { return &m.shards[hash&(shards-1)] }
-
-// lock takes the locks of all charges, each once, in the order of the shards: two requests can't wait for each other.
-func (m *Memory) lock(charges []Charge) {
-	if len(charges) == 1 {
-		m.shard(charges[0].hash).Lock()
-		return
-	}
-	for last := nextShard(charges, -1); last < shards; last = nextShard(charges, last) {
-		m.shards[last].Lock()
-	}
-}
-
-func (m *Memory) unlock(charges []Charge) {
-	if len(charges) == 1 {
-		m.shard(charges[0].hash).Unlock()
-		return
-	}
-	for last := nextShard(charges, -1); last < shards; last = nextShard(charges, last) {
-		m.shards[last].Unlock()
-	}
-}
-
-// nextShard is the lowest shard above last that a charge needs, or shards. Routes have few limits: no sorting.
-func nextShard(charges []Charge, last int) int {
-	next := shards
+func (m *Memory) countOverflow(charges []Charge) {
 	for i := range charges {
-		if s := int(charges[i].hash & (shards - 1)); s > last && s < next {
-			next = s
+		if charges[i].crowded {
+			m.overflow.Add(1)
 		}
 	}
-	return next
+}
+
+// insert adds a bucket that holds c.Level.
+func (m *Memory) insert(s *shard, c *Charge, now int64) {
+	b := bucket{key: c.hash, policy: c.policy.id}
+	m.set(s, c.policy, &b, c.Level, now)
+	s.insert(b)
+	m.enter(c.policy)
 }

@@ -78,8 +78,8 @@ func compare(t *testing.T, limits []*Limit, schedule []byte) {
 func oracleLimits(t *testing.T) []*Limit {
 	return []*Limit{
 		limit(t, "brisk", "100/s", Config{Burst: 200}),
-		limit(t, "slow", "1/10s", Config{Burst: 3, Cost: 2}),
-		limit(t, "odd", "5000/m", Config{Burst: 7, Cost: 3}),
+		limit(t, "slow", "1/10s", Config{Burst: 3, Cost: Cost{Base: 2}}),
+		limit(t, "odd", "5000/m", Config{Burst: 7, Cost: Cost{Base: 3}}),
 	}
 }
 

@@ -24,19 +24,23 @@ type Seats interface {
 // Never is the Wait of what waiting does not help: a cost above the burst, a plan that is denied.
 const Never = time.Duration(1<<63 - 1)
 
-// Charge is one limit's part of a request. The caller fills in Limit, Key, Cost and Change, the store the rest. Key is
+// Charge is one limit's part of a request. The caller fills in Limit, Key, Cost, Change and Floor, the store the rest. Key is
 // borrowed.
 type Charge struct {
 	Limit  *Limit
 	Key    []byte  // whose bucket, see Limit.appendKey
 	Cost   float64 // tokens wanted, a whole number of at least 0; 0 looks and takes nothing
 	Change float64 // for Settle: tokens to give back, or below zero to take in addition
+	Floor  float64 // tokens that must stay: they are reserved for others
 
 	Admitted bool          // there was enough; of all charges are taken only those of an allowed request
 	Level    float64       // tokens left
 	Wait     time.Duration // until there is enough; 0 when Admitted
+	Reset    time.Duration // of a Window: until its period ends, or until the first unit of a rolling one comes back; 0 when all is there
 	Seat     uint64        // of Seats: which one was taken
 
-	policy *policy
-	hash   uint64
+	policy  *policy
+	hash    uint64
+	epoch   int64 // of a Window: when it was taken
+	crowded bool  // the hash is that of a shared overflow bucket
 }

@@ -7,8 +7,9 @@ import "math/bits"
 type bucket struct {
 	key    uint64 // 0: an empty slot
 	level  float64
-	last   int64 // nanoseconds since the store began; never moved back
-	policy uint32
+	last   int64  // never moved back; of a Bucket nanoseconds since the store began, of a Window see quota.go
+	policy uint32 // by whose settings level and last are to be read
+	ring   uint32 // of a rolling Window: its counts, see rings
 }
 
 // table is an open-addressing hash map of buckets with linear probing. Keys are seeded hashes, spread by their high bits.
@@ -27,15 +28,23 @@ func (t *table) home(key uint64) int {
 
 // find gives the bucket of a key or nil. The pointer is valid until the next insert or remove.
 func (t *table) find(key uint64) *bucket {
+	if i := t.index(key); i >= 0 {
+		return &t.slots[i]
+	}
+	return nil
+}
+
+// index is the slot of a key or -1.
+func (t *table) index(key uint64) int {
 	if len(t.slots) == 0 {
-		return nil
+		return -1
 	}
 	for i := t.home(key); ; {
-		switch b := &t.slots[i]; b.key {
+		switch t.slots[i].key {
 		case key:
-			return b
+			return i
 		case 0:
-			return nil
+			return -1
 		}
 		if i++; i == len(t.slots) {
 			i = 0

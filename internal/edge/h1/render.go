@@ -208,6 +208,9 @@ func (ex *exchange) refuse(err error) {
 
 // retryAfter is at least 1 for refusals that pass by themselves; 0: nothing is said.
 func retryAfter(kind pipeline.Refusal, asked int) int {
+	if asked == pipeline.NoRetryAfter {
+		return 0
+	}
 	switch kind {
 	case pipeline.UpstreamOpen, pipeline.Overloaded, pipeline.StoreUnavailable, pipeline.AuthUnavailable, pipeline.Draining,
 		pipeline.RateLimited:

@@ -22,7 +22,7 @@ type Draw struct {
 	Limit *ratelimit.Limit // a Bucket or a Window
 	Want  int64            // tokens wanted; below zero: given back
 	Debt  int64            // tokens admitted without the store, taken off first; more than there is becomes debt, down to a burst
-	Drawn int64            // of a Window: what this gateway has of the period Begins, net; a store that lost its count takes it off first
+	Drawn int64            // of a Window: what this gateway has of the period Begins, net; a store that doesn't know of it any more takes it off first
 	// Begins and Ends are a calendar Window's period by this gateway's guess of the store's clock; zero otherwise.
 	Begins, Ends time.Time
 }

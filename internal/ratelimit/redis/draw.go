@@ -15,7 +15,7 @@ import (
 // Begins and Ends of a calendar's window are a guess. When the store's clock is in another period nothing was changed, and the
 // draw is made once more for that one, with Drawn 0; tokens to give back are void then. A grant whose Begins is not that of the
 // draw and that has no tokens says that this failed too: ask anew, by Now. Drawn is taken off by the store for each gateway whose
-// tokens it does not know, not only for the one that meets a lost count first, so Epoch is not told. Tokens of a rolling window
+// tokens it does not know, not only for the one that meets a lost count first. Tokens of a rolling window
 // are void at Ends, one or two 60ths of its length later; its Begins changes with every 60th.
 func (s *Source) Draw(d leases.Draw, done func(leases.Grant)) {
 	due := time.Now().Add(s.cfg.patience)

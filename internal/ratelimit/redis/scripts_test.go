@@ -238,5 +238,12 @@ func TestUsageAndForget(t *testing.T) {
 		if left := look(); left != 50 {
 			t.Errorf("%s: %v are left of what was forgotten", what, left)
 		}
+		if limit.Kind() != ratelimit.Window {
+			continue
+		}
+		g := draw(t, s, leases.Draw{Name: named(t, s, what), Limit: limit, Want: 1, Drawn: 40, Begins: begins, Ends: ends})
+		if good(t, g); g.Tokens != 1 || g.Left != 49 {
+			t.Errorf("%s: a gateway that had drawn undid the reset: %+v", what, g)
+		}
 	}
 }
