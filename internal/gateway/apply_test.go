@@ -16,12 +16,24 @@ import (
 	"github.com/oncegate/oncegate/internal/config"
 	"github.com/oncegate/oncegate/internal/observe"
 	"github.com/oncegate/oncegate/internal/pipeline"
+	"github.com/oncegate/oncegate/internal/redistest"
 )
 
 // document parses a document whose upstream is url.
 func document(t *testing.T, url, text string) *config.Document {
 	t.Helper()
 	full := "version: 1\nstate: { store: memory }\n" + strings.ReplaceAll(text, "@UP@", url)
+	result, err := config.Parse("test.yaml", []byte(full), func(string) (string, bool) { return "", false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result.Document
+}
+
+// withRedis parses a document whose shared limits are counted in a Redis.
+func withRedis(t *testing.T, url, text string, redis *redistest.Server) *config.Document {
+	t.Helper()
+	full := fmt.Sprintf("version: 1\nstate: { store: memory, redis: { addresses: [%q] } }\n", redis.Addr) + strings.ReplaceAll(text, "@UP@", url)
 	result, err := config.Parse("test.yaml", []byte(full), func(string) (string, bool) { return "", false })
 	if err != nil {
 		t.Fatal(err)
