@@ -6,9 +6,9 @@ COMMIT     ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS    := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME   ?= 5m
-FUZZ       := wire:FuzzCanonical wire:FuzzHead wire:FuzzKey routes:FuzzMatch config:FuzzParse auth:FuzzToken auth/keyset:FuzzJWKS upstream:FuzzAnswer answer:FuzzOpen dedup/spool:FuzzEntry
+FUZZ       := wire:FuzzCanonical wire:FuzzHead wire:FuzzKey routes:FuzzMatch config:FuzzParse auth:FuzzToken auth/keyset:FuzzJWKS upstream:FuzzAnswer answer:FuzzOpen dedup/spool:FuzzEntry ratelimit:FuzzQuota ratelimit:FuzzTokens
 
-.PHONY: build demo test lint fuzz fuzz-short bench chaos chaos-short soak image clean
+.PHONY: build demo test lint fuzz fuzz-short bench chaos chaos-short fleet soak image clean
 
 build: ## the static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o gateway ./cmd/gateway
@@ -43,6 +43,9 @@ chaos: ## proof of the promises: every kill point and fault, 100 failovers of ea
 
 chaos-short: ## what make test does of it
 	$(GO) test -count=1 -timeout 10m ./chaos
+
+fleet: ## shared limits on real gateways and a real Redis: accuracy and every outage, for docs/rate-limits.md
+	ONCEGATE_FLEET=full $(GO) test -count=1 -timeout 60m -v ./fleet
 
 soak: ## steady load with reloads, memory must stay flat; then random traffic against a misbehaving upstream
 	ONCEGATE_SOAK=10m $(GO) test -count=1 -timeout 30m -run Soak ./e2e
