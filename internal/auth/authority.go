@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/oncegate/oncegate/internal/auth/keyset"
+	"github.com/oncegate/oncegate/internal/auth/revoke"
 )
 
 // Recorder is told what happened, for metrics. Issuers are names of the document, "" when none was found; reasons are
@@ -24,16 +25,26 @@ func (nobody) Authenticated(string, bool) {}
 func (nobody) Refused(string, string)     {}
 func (nobody) KeysFetched(string, error)  {}
 
-// Deps are what an Authority reports to. Both may be nil.
+// Deps are what an Authority works with besides issuers. All of it may be left out.
 type Deps struct {
 	Logger   *slog.Logger
 	Recorder Recorder
+
+	APIKeys     map[string]APIKeysConfig              // lists by name
+	Revocations *revoke.List                          // nil: the old authority's, or one of its own
+	Store       revoke.Store                          // where Revoke tells other nodes; nil: there are none
+	Compile     func(text string) (Expression, error) // of Require.Expression; nil: expressions are errors
 }
 
 // Authority knows all issuers of one document: their keys, and the tokens that were verified. It is immutable; a reload
 // makes a new one that takes over what has not changed.
 type Authority struct {
 	issuers  map[string]*issuer
+	lists    map[string]*keyList
+	hidden   []string // headers of all lists, in lower case
+	revoked  *revoke.List
+	store    revoke.Store
+	compile  func(text string) (Expression, error)
 	shared   *shared
 	logger   *slog.Logger
 	recorder Recorder
@@ -43,6 +54,7 @@ type Authority struct {
 type shared struct {
 	cache    *cache
 	failures failures
+	flights  flights
 	headers  memo
 }
 
@@ -73,7 +85,10 @@ func (i *issuer) takes(a *keyset.Algorithm) bool { return slices.Contains(i.allo
 // NewAuthority reads key files and begins to fetch key sets without waiting for them. What old has and the document has
 // not changed is taken over, so that good keys survive a reload. Errors name the issuer and the file.
 func NewAuthority(issuers map[string]IssuerConfig, old *Authority, deps Deps) (*Authority, error) {
-	a := &Authority{issuers: make(map[string]*issuer, len(issuers)), logger: deps.Logger, recorder: deps.Recorder}
+	a := &Authority{
+		issuers: make(map[string]*issuer, len(issuers)), logger: deps.Logger, recorder: deps.Recorder,
+		revoked: deps.Revocations, store: deps.Store, compile: deps.Compile,
+	}
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)
 	}
@@ -85,6 +100,10 @@ func NewAuthority(issuers map[string]IssuerConfig, old *Authority, deps Deps) (*
 		a.shared = &shared{cache: newCache(cacheEntries, cacheBytes)}
 	} else {
 		a.shared = old.shared
+	}
+	a.keepRevocations(old)
+	if err := a.readKeys(deps.APIKeys); err != nil {
+		return nil, err
 	}
 	for name, cfg := range issuers { // files first: nothing is started for a document that fails
 		i, err := a.prepare(name, cfg)

@@ -15,38 +15,53 @@ var (
 	challengeRequest = []byte(`Bearer realm="oncegate", error="invalid_request"`)
 	challengeToken   = []byte(`Bearer realm="oncegate", error="invalid_token"`)
 	challengeScope   = []byte(`Bearer realm="oncegate", error="insufficient_scope"`)
+	challengeKey     = []byte(`ApiKey realm="oncegate"`)
+	challengeKeyRule = []byte(`ApiKey realm="oncegate", error="insufficient_scope"`)
 	noStore          = []byte("no-store")
-	challengeMissing = `Bearer realm="oncegate", error="insufficient_scope", scope="`
 )
 
-// refuse explains a refusal in the answer's fields and gives it back. The issuer is nil when none was found.
-func (g *gate) refuse(x *pipeline.Exchange, i *issuer, reason Reason) error {
-	name := ""
-	if i != nil {
-		name = i.name
-	}
-	g.authority.recorder.Refused(name, reason.Word())
-	switch reason {
-	case NoKeys:
+const challengeMissing = ` realm="oncegate", error="insufficient_scope", scope="`
+
+// refuse explains a refusal in the answer's fields and gives it back.
+func (g *gate) refuse(x *pipeline.Exchange, who *identified) error {
+	reason := who.reason
+	g.authority.recorder.Refused(who.source, reason.Word())
+	switch reason.Kind() {
+	case pipeline.AuthUnavailable:
 		x.Problem.RetryAfter = 1
-		if i.remote != nil {
+		if i := who.issuer; i != nil && i.remote != nil && reason == NoKeys {
 			x.Problem.RetryAfter = i.remote.RetryAfter(time.Now())
 		}
 		return reason
-	case TooManyHeaders:
+	case pipeline.Internal:
 		return reason
-	case NoCredential, OtherScheme: // RFC 6750, 3.1: no error code when no token was sent
-		x.Response.Set(challengeField, challengePlain)
-	case BadCredential:
-		x.Response.Set(challengeField, challengeRequest)
-	case MissingScope: // authorize named the scopes
-	case MissingClaim:
-		x.Response.Set(challengeField, challengeScope)
-	default:
-		x.Response.Set(challengeField, challengeToken)
 	}
+	g.challenge(x, who.scheme, reason)
 	x.Response.Set("Cache-Control", noStore)
 	return reason
+}
+
+// challenge sets WWW-Authenticate. What was wrong is never said, apart from missing scopes.
+func (g *gate) challenge(x *pipeline.Exchange, s scheme, reason Reason) {
+	tokens := s == bearerScheme || s == noScheme && len(g.trusted) > 0
+	switch {
+	case reason == MissingScope || reason == WeakLogin && tokens: // authorize said what is wanted
+	case reason == NoCredential || reason == OtherScheme: // RFC 6750, 3.1: no error code when no token was sent
+		x.Response.Set(challengeField, g.challenges[0])
+		for _, other := range g.challenges[1:] {
+			x.Response.Add(challengeField, other)
+		}
+	case reason == BadCredential && tokens:
+		x.Response.Set(challengeField, challengeRequest)
+	case reason.Kind() == pipeline.Forbidden && tokens:
+		x.Response.Set(challengeField, challengeScope)
+	case reason.Kind() == pipeline.Forbidden:
+		x.Response.Set(challengeField, challengeKeyRule)
+	case tokens:
+		x.Response.Set(challengeField, challengeToken)
+	default:
+		x.Response.Set(challengeField, challengeKey)
+	}
 }
 
 // scopeRule is a list of scopes that a token must have, with the answers for what may be missing.
@@ -57,8 +72,20 @@ type scopeRule struct {
 
 // lack is an answer for missing scopes.
 type lack struct {
-	words     string
-	challenge []byte
+	words             string
+	forToken, forKeys []byte // challenges
+}
+
+func newLack(words []string) lack {
+	text := strings.Join(words, " ")
+	return lack{text, []byte("Bearer" + challengeMissing + text + `"`), []byte("ApiKey" + challengeMissing + text + `"`)}
+}
+
+func (l *lack) challenge(s scheme) []byte {
+	if s == keyScheme {
+		return l.forKeys
+	}
+	return l.forToken
 }
 
 // maxPrepared bounds the answers made beforehand: 2^6.
@@ -83,8 +110,7 @@ func (r *scopeRule) answer(missing func(i int) bool) lack {
 			words = append(words, word)
 		}
 	}
-	text := strings.Join(words, " ")
-	return lack{text, []byte(challengeMissing + text + `"`)}
+	return newLack(words)
 }
 
 // missing gives the answer for the wanted scopes that are not among the given ones, or nil. Scopes are compared whole and
@@ -111,4 +137,25 @@ func (r *scopeRule) missingOfMany(given []string) *lack {
 		return nil
 	}
 	return &l
+}
+
+// anyScopeRule is a list of scopes of which a client must have one. All of them are named to one that has none: whoever
+// gets them passes.
+type anyScopeRule struct {
+	wanted []string
+	answer lack
+}
+
+func newAnyScopeRule(wanted []string) anyScopeRule { return anyScopeRule{wanted, newLack(wanted)} }
+
+func (r *anyScopeRule) missing(given []string) *lack {
+	for _, word := range r.wanted {
+		if among(word, given) {
+			return nil
+		}
+	}
+	if len(r.wanted) == 0 {
+		return nil
+	}
+	return &r.answer
 }

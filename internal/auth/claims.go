@@ -22,6 +22,7 @@ type claims struct {
 type member struct {
 	name, text string   // scalars: their text; lists and objects: compact JSON
 	list       []string // the elements of a list; "" stands for what is no scalar
+	inside     []member // of an object
 	words      bool     // list holds strings only
 	kind       jsontext.Kind
 	printable  bool // text can stand in a header field as it is
@@ -35,6 +36,25 @@ func (c *claims) find(name string) *member {
 		}
 	}
 	return nil
+}
+
+// at gives the member at the end of a path through objects; nil when there is none.
+func (c *claims) at(path []string) (m *member) {
+	members := c.members
+	for _, name := range path {
+		m = nil
+		for i := range members {
+			if members[i].name == name {
+				m = &members[i]
+				break
+			}
+		}
+		if m == nil {
+			return nil
+		}
+		members = m.inside
+	}
+	return m
 }
 
 // Claim gives a claim as text: scalars as they are, lists and objects as compact JSON. A null counts as absent.
@@ -59,9 +79,20 @@ func (c *claims) textOf(name string) (string, bool) {
 	return "", false
 }
 
+// idOf gives a claim that is an identifier: a string, or a number as it stands; "" when there is none.
+func (c *claims) idOf(name string) string {
+	if m := c.find(name); m != nil && (m.kind == jsontext.KindString || m.kind == jsontext.KindNumber) {
+		return m.text
+	}
+	return ""
+}
+
 // isOneOf reports whether a claim, or any scalar of a list, equals one of the values. Letter case counts.
 func (c *claims) isOneOf(name string, values []string) bool {
-	m := c.find(name)
+	return c.find(name).isOneOf(values)
+}
+
+func (m *member) isOneOf(values []string) bool {
 	if m == nil {
 		return false
 	}

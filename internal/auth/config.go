@@ -21,6 +21,8 @@ type IssuerConfig struct {
 	Revocation  bool           `yaml:"revocation" later:"true" doc:"Check the deny list of token ids and subjects."`
 }
 
+// Fields with the key "-" below are built but not yet part of the document: nobody can write them, so none can be ignored.
+
 // APIKeysConfig is one entry of api_keys.
 type APIKeysConfig struct {
 	Header string      `yaml:"header" default:"X-Api-Key" doc:"The header that carries the key."`
@@ -33,6 +35,11 @@ type APIKeyRow struct {
 	SHA256 string            `yaml:"sha256" required:"true" doc:"SHA-256 of the key, in hex."`
 	Scopes []string          `yaml:"scopes" doc:"Scopes that the key has."`
 	Claims map[string]string `yaml:"claims" doc:"Claims that the key has."`
+
+	Also      string   `yaml:"-" doc:"SHA-256 of a second key, in hex: both are taken while the client changes over."`
+	NotBefore string   `yaml:"-" doc:"When the key begins to be taken: 2027-01-31 or 2027-01-31T08:00:00Z."`
+	Expires   string   `yaml:"-" doc:"When the key ends: 2027-01-31 or 2027-01-31T08:00:00Z."`
+	CIDR      []string `yaml:"-" nonempty:"true" doc:"Networks that the client may come from: 192.0.2.0/24."`
 }
 
 // Config is a route's auth. Exactly one way must be written: silence is an error.
@@ -48,6 +55,28 @@ type Config struct {
 type Require struct {
 	Scopes []string             `yaml:"scopes" nonempty:"true" doc:"Scopes that must all be there."`
 	Claims map[string]OneOrMany `yaml:"claims" nonempty:"true" doc:"Claims and the values they may have."`
+
+	AnyScope   []string              `yaml:"-" nonempty:"true" doc:"Scopes of which one must be there."`
+	Roles      *RoleRule             `yaml:"-" doc:"Roles in a claim."`
+	Match      map[string]ClaimMatch `yaml:"-" nonempty:"true" doc:"Claims and what they must be."`
+	CIDR       []string              `yaml:"-" nonempty:"true" doc:"Networks that the client must come from: 10.0.0.0/8."`
+	Methods    []string              `yaml:"-" nonempty:"true" doc:"Methods that the client may use."`
+	ACR        []string              `yaml:"-" nonempty:"true" doc:"Kinds of login, claim acr, of which it must have been one (RFC 9470)."`
+	MaxAge     units.Duration        `yaml:"-" doc:"How long ago the login, claim auth_time, may be (RFC 9470)."`
+	Expression string                `yaml:"-" doc:"An expression that must be true; an error denies."`
+}
+
+// RoleRule names roles and the claim that lists them.
+type RoleRule struct {
+	Claim string   `yaml:"claim" required:"true" nonempty:"true" doc:"Path of the claim: dots go into objects; a name with :// is one name; a path that begins with / is a JSON pointer (RFC 6901)."`
+	Any   []string `yaml:"any" nonempty:"true" doc:"Roles of which one must be there."`
+	All   []string `yaml:"all" nonempty:"true" doc:"Roles that must all be there."`
+}
+
+// ClaimMatch is what a claim must be, all of it; of a list, one element has to be it.
+type ClaimMatch struct {
+	In     OneOrMany `yaml:"in" nonempty:"true" doc:"The values it may have."`
+	Prefix OneOrMany `yaml:"prefix" nonempty:"true" doc:"The beginnings that its text may have. A prefix of a URL or a name should hold its last separator."`
 }
 
 // OneOrMany is a list that may be written as one word.
@@ -57,6 +86,8 @@ type OneOrMany []string
 type ForwardConfig struct {
 	Claims        map[string]string `yaml:"claims" doc:"Headers and the claims that fill them; a client can never set these itself."`
 	Authorization bool              `yaml:"authorization" default:"false" doc:"Pass the client's Authorization on."`
+
+	APIKey bool `yaml:"-" default:"false" doc:"Pass the client's API key on."`
 }
 
 // FromScalar takes the word none.
@@ -70,3 +101,9 @@ func (c *Config) FromScalar(text string) error {
 
 // FromScalar takes one value.
 func (o *OneOrMany) FromScalar(text string) error { *o = OneOrMany{text}; return nil }
+
+// FromScalar takes one value that the claim has to be.
+func (m *ClaimMatch) FromScalar(text string) error { m.In = OneOrMany{text}; return nil }
+
+// ListKey names the key that a list stands for.
+func (*ClaimMatch) ListKey() string { return "in" }

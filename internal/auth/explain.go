@@ -5,67 +5,105 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
+
+	"github.com/oncegate/oncegate/internal/pipeline"
 )
 
 // Explain says in words what a route demands and what it forwards, one line a rule.
 func Explain(cfg Config, fwd ForwardConfig) []string {
-	var lines []string
-	if cfg.None {
-		lines = append(lines, "none: every client passes, nobody is identified")
-	} else {
-		lines = append(lines, "a bearer token of issuer "+strings.Join(cfg.Issuers, " or ")+", else 401")
-		if cfg.Optional {
-			lines = append(lines, "optional: without a token the client is anonymous; a bad token is 401")
-		}
-	}
+	lines := explainWho(cfg)
 	if len(cfg.Require.Scopes) > 0 {
 		lines = append(lines, "scopes "+strings.Join(cfg.Require.Scopes, ", ")+", else 403")
 	}
-	for _, name := range slices.Sorted(maps.Keys(cfg.Require.Claims)) {
-		lines = append(lines, fmt.Sprintf("claim %s is %s, else 403", name, strings.Join(cfg.Require.Claims[name], " or ")))
+	if len(cfg.Require.AnyScope) > 0 {
+		lines = append(lines, "one of the scopes "+strings.Join(cfg.Require.AnyScope, ", ")+", else 403")
 	}
+	require := cfg.Require
+	require.Expression = "" // its compiler is not at hand, its words are
+	rules, err := newRules(require, nil)
+	if err != nil {
+		lines = append(lines, err.Error())
+	}
+	for _, r := range rules {
+		lines = append(lines, fmt.Sprintf("%s, else %d", r.words, r.reason.Kind().Status()))
+	}
+	if cfg.Require.Expression != "" {
+		lines = append(lines, "expression "+cfg.Require.Expression+" is true, else 403")
+	}
+	return append(lines, explainForward(fwd)...)
+}
+
+func explainWho(cfg Config) []string {
+	if cfg.None {
+		return []string{"none: every client passes, nobody is identified"}
+	}
+	var kinds []string
+	if len(cfg.Issuers) > 0 {
+		kinds = append(kinds, "a bearer token of issuer "+strings.Join(cfg.Issuers, " or "))
+	}
+	if len(cfg.APIKeys) > 0 {
+		kinds = append(kinds, "an API key of list "+strings.Join(cfg.APIKeys, " or "))
+	}
+	lines := []string{strings.Join(kinds, ", or ") + ", else 401"}
+	if len(kinds) > 1 {
+		lines = append(lines, "two credentials at once are 400")
+	}
+	if cfg.Optional {
+		lines = append(lines, "optional: without a "+map[bool]string{true: "credential", false: "token"}[len(cfg.APIKeys) > 0]+
+			" the client is anonymous; a bad one is 401")
+	}
+	return lines
+}
+
+func explainForward(fwd ForwardConfig) []string {
+	var lines []string
 	for _, header := range slices.Sorted(maps.Keys(fwd.Claims)) {
 		lines = append(lines, fmt.Sprintf("header %s upstream is claim %s; a client can't set it", header, fwd.Claims[header]))
 	}
 	if fwd.Authorization {
 		lines = append(lines, "the client's Authorization goes upstream")
 	}
+	if fwd.APIKey {
+		lines = append(lines, "the client's API key goes upstream")
+	}
 	return lines
 }
 
-// Decide says what a route would do with this Authorization field (nil: there is none): a line of words, and the reason
-// when it would refuse, nil when the request would pass. Unlike a client, the reader is told which check fails. It may
-// wait a second for keys.
+// Decide is Judge for a request of which only the Authorization field is known (nil: there is none).
 func Decide(cfg Config, a *Authority, field []byte) (string, error) {
+	m := pipeline.NewMemory("GET", "/")
+	if field != nil {
+		m.WithHeader(authorization, string(field))
+	}
+	return Judge(cfg, a, &m.Exchange)
+}
+
+// Judge says what a route would do with a request: a line of words, and the reason when it would refuse, nil when the
+// request would pass. Unlike a client, the reader is told which check fails. It may wait a second for keys.
+func Judge(cfg Config, a *Authority, x *pipeline.Exchange) (string, error) {
 	if cfg.None {
 		return "passes: the route asks for no credential", nil
 	}
-	if field == nil && cfg.Optional {
-		return "passes as anonymous: no credential was sent and it is optional", nil
-	}
-	trusted, err := trust(cfg.Issuers, a)
+	g, err := newGate(cfg, forward{}, a)
 	if err != nil {
 		return "", err
 	}
-	text, reason := bearer(field)
-	if reason != accepted {
-		return refusalWords(reason), reason
+	sent := g.credentials(x)
+	if g.optional && sent.none() {
+		return "passes as anonymous: no credential was sent and it is optional", nil
 	}
-	v := a.verify(trusted, text, time.Now(), unknownKeyWait)
-	if v.reason != accepted {
-		return refusalWords(v.reason), v.reason
+	who := g.identify(x, &sent)
+	if who.reason != accepted {
+		return refusalWords(who.reason), who.reason
 	}
-	for name, values := range cfg.Require.Claims {
-		if !v.entry.claims.isOneOf(name, values) {
-			return refusalWords(MissingClaim) + ": " + name, MissingClaim
-		}
+	if failed := g.failed(x, who.claims); failed != nil {
+		return refusalWords(failed.reason) + ": " + failed.words, failed.reason
 	}
-	rule := newScopeRule(cfg.Require.Scopes)
-	if missing := rule.missing(v.entry.claims.scopes); missing != nil {
+	if missing := g.missing(who.claims.scopes); missing != nil {
 		return refusalWords(MissingScope) + ": " + missing.words, MissingScope
 	}
-	return fmt.Sprintf("passes as subject %q of issuer %s", v.entry.client.Subject, v.issuer.name), nil
+	what := map[scheme]string{bearerScheme: "issuer", keyScheme: "list of keys"}[who.scheme]
+	return fmt.Sprintf("passes as subject %q of %s %s", who.client.Subject, what, who.source), nil
 }
 
 func refusalWords(r Reason) string {

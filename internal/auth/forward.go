@@ -2,6 +2,7 @@ package auth
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"unsafe"
@@ -17,13 +18,18 @@ const maxForwarded = 4 << 10
 // header is removed: upstream never sees a value that is not ours, nor one that two readers decode differently.
 type forward struct {
 	fields        []forwarded
+	hidden        []string // headers of API keys, which are credentials like Authorization
 	authorization bool
 }
 
 type forwarded struct{ header, claim string }
 
-func newForward(cfg ForwardConfig) forward {
+// newForward hides the headers of every list, also on routes that take no keys: a client may send its key to all of them.
+func newForward(cfg ForwardConfig, a *Authority) forward {
 	f := forward{authorization: cfg.Authorization}
+	if a != nil && !cfg.APIKey {
+		f.hidden = a.hidden
+	}
 	for header, claim := range cfg.Claims {
 		f.fields = append(f.fields, forwarded{header, claim})
 	}
@@ -31,9 +37,24 @@ func newForward(cfg ForwardConfig) forward {
 	return f
 }
 
+// clash finds a header that is to carry both a claim upstream and keys from clients: no client could ever send its key.
+func (f *forward) clash(a *Authority) error {
+	for i := range f.fields {
+		if a != nil && slices.Contains(a.hidden, strings.ToLower(f.fields[i].header)) {
+			return fmt.Errorf("header %s carries API keys and can't carry a claim", f.fields[i].header)
+		}
+	}
+	return nil
+}
+
 // apply sets or removes every header; c is nil for nobody. False: there are more than an exchange takes.
 func (f *forward) apply(x *pipeline.Exchange, c *claims) bool {
 	x.Outgoing.Authorization = f.authorization
+	for _, header := range f.hidden {
+		if !x.Outgoing.Remove(header) {
+			return false
+		}
+	}
 	for i := range f.fields {
 		var value []byte // nil removes the header
 		if c != nil {
@@ -60,6 +81,16 @@ func Guarded(fwd ...ForwardConfig) []string {
 		for header := range f.Claims {
 			names = append(names, strings.ToLower(header))
 		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// KeyHeaders lists the headers that carry keys of these lists, in lower case: forward can't fill them, on any route.
+func KeyHeaders(lists map[string]APIKeysConfig) []string {
+	var names []string
+	for _, l := range lists {
+		names = append(names, l.header())
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

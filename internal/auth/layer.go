@@ -1,68 +1,89 @@
-// Package auth verifies bearer tokens (RFC 6750, RFC 7519, RFC 8725) and decides whether a client may use a route.
+// Package auth verifies bearer tokens (RFC 6750, RFC 7519, RFC 8725) and API keys, and decides whether a client may use a
+// route.
 //
-// It promises that a request passes with a client only when one key of a trusted issuer, bound to one algorithm, signed
-// its token, and every check of the issuer and of the route holds at that moment, whether the token was seen before or
-// not; that a route without credentials says so in words; that nothing in a token chooses a URL, a file or an algorithm;
-// and that an answer never tells which check failed. It does not limit failed attempts, refuse a second Authorization
-// field (the edge does), or know revoked tokens. When an issuer's keys can't be fetched, the last good ones serve up to
-// their age limit of a day; then, and before the first load, requests are refused with auth-unavailable.
+// It promises that a request passes with a client only when it sent exactly one credential; when one key of a trusted
+// issuer, bound to one algorithm, signed its token, or a list of the route holds the hash of its API key; and when every
+// check of the issuer and of the route holds at that moment, revocation included, whether the token was seen before or not.
+// A route without credentials says so in words; nothing in a token chooses a URL, a file or an algorithm; an answer never
+// tells which check failed. It does not limit failed attempts or refuse a second Authorization field (the edge does). When
+// an issuer's keys can't be fetched, the last good ones serve up to their age limit of a day; then, and before the first
+// load, requests are refused with auth-unavailable, as they are when nobody knows what was revoked.
 package auth
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
 
-const authorization = "Authorization"
-
 // gate is the layer of one route.
 type gate struct {
-	next      pipeline.Handler
-	authority *Authority
-	trusted   []*issuer
-	optional  bool
-	claims    []claimRule
-	scopes    scopeRule
-	forward   forward
+	next       pipeline.Handler
+	authority  *Authority
+	trusted    []*issuer
+	lists      []*keyList
+	headers    []string // of the lists, in lower case
+	challenges [][]byte // of what the route takes
+	optional   bool
+	rules      []rule
+	scopes     scopeRule
+	anyScope   anyScopeRule
+	forward    forward
 }
 
-type claimRule struct {
-	name   string
-	values []string
-}
-
-// New makes the layer of a route. Issuers that the authority does not know, and two with the same iss, are errors. For
-// auth: none the layer only keeps claim headers off the request; it is nil when there are none.
+// New makes the layer of a route. Issuers and lists that the authority does not know, and two issuers with the same iss, are
+// errors. For auth: none the layer only keeps claim headers and API keys from going upstream; it is nil when there are none.
 func New(cfg Config, fwd ForwardConfig, a *Authority) (pipeline.Layer, error) {
-	if cfg.None {
-		return open(newForward(fwd)), nil
+	f := newForward(fwd, a)
+	if err := f.clash(a); err != nil {
+		return nil, err
 	}
-	trusted, err := trust(cfg.Issuers, a)
+	if cfg.None {
+		return open(f), nil
+	}
+	g, err := newGate(cfg, f, a)
 	if err != nil {
 		return nil, err
 	}
-	g := gate{
-		authority: a, trusted: trusted, optional: cfg.Optional,
-		scopes: newScopeRule(cfg.Require.Scopes), forward: newForward(fwd),
-	}
-	for name, values := range cfg.Require.Claims {
-		g.claims = append(g.claims, claimRule{name, values})
-	}
 	return func(next pipeline.Handler) pipeline.Handler {
-		own := g
+		own := *g
 		own.next = next
 		return &own
 	}, nil
 }
 
-func trust(names []string, a *Authority) ([]*issuer, error) {
-	if len(names) == 0 {
-		return nil, fmt.Errorf("auth names no issuers")
+func newGate(cfg Config, f forward, a *Authority) (*gate, error) {
+	trusted, err := trust(cfg.Issuers, a)
+	if err != nil {
+		return nil, err
 	}
+	g := &gate{
+		authority: a, trusted: trusted, optional: cfg.Optional, forward: f,
+		scopes: newScopeRule(cfg.Require.Scopes), anyScope: newAnyScopeRule(cfg.Require.AnyScope),
+	}
+	for _, name := range cfg.APIKeys {
+		l := a.lists[name]
+		if l == nil {
+			return nil, fmt.Errorf("unknown list of API keys %q", name)
+		}
+		g.lists = append(g.lists, l)
+	}
+	if len(g.trusted) == 0 && len(g.lists) == 0 {
+		return nil, fmt.Errorf("auth names neither issuers nor api_keys")
+	}
+	if len(g.trusted) > 0 {
+		g.challenges = append(g.challenges, challengePlain)
+	}
+	if len(g.lists) > 0 {
+		g.challenges = append(g.challenges, challengeKey)
+	}
+	g.headers = keyHeaders(g.lists)
+	g.rules, err = newRules(cfg.Require, a.compile)
+	return g, err
+}
+
+func trust(names []string, a *Authority) ([]*issuer, error) {
 	var trusted []*issuer
 	for _, name := range names {
 		i := a.issuers[name]
@@ -81,7 +102,7 @@ func trust(names []string, a *Authority) ([]*issuer, error) {
 
 // open is the layer of a route without auth.
 func open(f forward) pipeline.Layer {
-	if !f.authorization && len(f.fields) == 0 {
+	if !f.authorization && len(f.fields) == 0 && len(f.hidden) == 0 {
 		return nil
 	}
 	return func(next pipeline.Handler) pipeline.Handler {
@@ -94,87 +115,61 @@ func open(f forward) pipeline.Layer {
 	}
 }
 
-// Serve lets a request with a good token pass and fills x.Client; others get a Reason.
+// Serve lets a request with a good credential pass and fills x.Client; others get a Reason.
 func (g *gate) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	x.Client = pipeline.Client{}
-	field := x.Request.Header(authorization)
-	if field == nil && g.optional {
+	sent := g.credentials(x)
+	if g.optional && sent.none() {
 		if !g.forward.apply(x, nil) {
 			return TooManyHeaders
 		}
 		return g.next.Serve(ctx, x)
 	}
-	v := verified{}
-	text, reason := bearer(field)
-	if reason == accepted {
-		now := x.Start
-		if now.IsZero() {
-			now = time.Now()
-		}
-		wait, _ := x.Remaining(now, unknownKeyWait)
-		v = g.authority.verify(g.trusted, text, now, wait)
-		reason = v.reason
+	who := g.identify(x, &sent)
+	if who.reason == accepted {
+		who.reason = g.authorize(x, &who)
 	}
-	if reason == accepted {
-		reason = g.authorize(x, v.entry)
+	if who.reason != accepted {
+		return g.refuse(x, &who)
 	}
-	if reason != accepted {
-		return g.refuse(x, v.issuer, reason)
-	}
-	g.authority.recorder.Authenticated(v.issuer.name, v.cached)
+	g.authority.recorder.Authenticated(who.source, who.cached)
 	return g.next.Serve(ctx, x)
 }
 
 // authorize judges what the route demands, and passes on what the route forwards.
-func (g *gate) authorize(x *pipeline.Exchange, e *entry) Reason {
-	for i := range g.claims {
-		if !e.claims.isOneOf(g.claims[i].name, g.claims[i].values) {
-			return MissingClaim
+func (g *gate) authorize(x *pipeline.Exchange, who *identified) Reason {
+	if failed := g.failed(x, who.claims); failed != nil {
+		if failed.challenge != nil && who.scheme == bearerScheme {
+			x.Response.Set(challengeField, failed.challenge)
 		}
+		return failed.reason
 	}
-	if missing := g.scopes.missing(e.claims.scopes); missing != nil {
+	if missing := g.missing(who.claims.scopes); missing != nil {
 		x.Problem.Scopes = missing.words
-		x.Response.Set(challengeField, missing.challenge)
+		x.Response.Set(challengeField, missing.challenge(who.scheme))
 		return MissingScope
 	}
-	if !g.forward.apply(x, e.claims) {
+	if !g.forward.apply(x, who.claims) {
 		return TooManyHeaders
 	}
-	x.Client = e.client
+	x.Client = *who.client
 	return accepted
 }
 
-// bearer gives the token of an Authorization field. The scheme's letter case does not count (RFC 9110, 11.1).
-func bearer(field []byte) ([]byte, Reason) {
-	const scheme = "bearer"
-	if field == nil {
-		return nil, NoCredential
-	}
-	if len(field) < len(scheme) {
-		return nil, OtherScheme
-	}
-	for i := range scheme {
-		if field[i]|0x20 != scheme[i] {
-			return nil, OtherScheme
+// failed gives the first rule that does not hold, or nil.
+func (g *gate) failed(x *pipeline.Exchange, c *claims) *rule {
+	for i := range g.rules {
+		if r := &g.rules[i]; !r.matcher.matches(x, c) {
+			return r
 		}
 	}
-	text := field[len(scheme):]
-	if len(text) > 0 && text[0] != ' ' {
-		return nil, OtherScheme
-	}
-	for len(text) > 0 && text[0] == ' ' {
-		text = text[1:]
-	}
-	if len(text) == 0 {
-		return nil, BadCredential
-	}
-	if len(text) <= maxToken && several(text) {
-		return nil, BadCredential
-	}
-	return text, accepted
+	return nil
 }
 
-// several reports a list of credentials: no token holds a comma.
-func several(text []byte) bool {
-	return bytes.IndexByte(text, ',') >= 0
+// missing gives the answer for scopes that are not among the given ones, or nil.
+func (g *gate) missing(given []string) *lack {
+	if missing := g.scopes.missing(given); missing != nil {
+		return missing
+	}
+	return g.anyScope.missing(given)
 }

@@ -255,7 +255,7 @@ func TestDecide(t *testing.T) {
 	for field, want := range map[string]string{
 		"":                                       "refuses with 401 unauthenticated: no credential",
 		"Bearer x":                               "malformed",
-		"Bearer " + hs():                         "refuses with 403 forbidden: a claim does not have a demanded value: t",
+		"Bearer " + hs():                         "refuses with 403 forbidden: a claim does not have a demanded value: claim t is a",
 		"Bearer " + hs("t", "a"):                 "a scope is missing: w",
 		"Bearer " + hs("t", "a", "scope", "w x"): `passes as subject "alice" of issuer main`,
 	} {

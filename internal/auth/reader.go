@@ -55,17 +55,40 @@ func (r *reader) member() (m member, ok bool) {
 	if m.name, ok = r.name(); !ok {
 		return m, false
 	}
-	if m.kind = r.decoder.PeekKind(); m.kind == jsontext.KindBeginArray {
-		start := r.decoder.InputOffset()
-		if m.list, m.words, ok = r.elements(); !ok {
-			return m, false
-		}
+	start := r.decoder.InputOffset()
+	switch m.kind = r.decoder.PeekKind(); m.kind {
+	case jsontext.KindBeginArray:
+		m.list, m.words, ok = r.elements()
 		m.text = compact(r.owned[start:r.decoder.InputOffset()])
-	} else if m.text, ok = r.value(); !ok {
-		return m, false
+	case jsontext.KindBeginObject:
+		m.inside, ok = r.inside()
+		m.text = compact(r.owned[start:r.decoder.InputOffset()])
+	default:
+		m.text, ok = r.value()
 	}
-	m.printable = printable(m.text)
-	return m, true
+	m.printable = ok && printable(m.text)
+	return m, ok
+}
+
+// inside reads the members of an object that is a claim. Of one with too many, none is kept: no rule finds anything there.
+func (r *reader) inside() (members []member, ok bool) {
+	if _, err := r.decoder.ReadToken(); err != nil {
+		return nil, false
+	}
+	for r.more() {
+		m, ok := r.member()
+		if !ok {
+			return nil, false
+		}
+		members = append(members, m)
+	}
+	if _, err := r.decoder.ReadToken(); err != nil {
+		return nil, false
+	}
+	if len(members) > maxMembers {
+		members = nil
+	}
+	return members, true
 }
 
 // name reads a member's name; the decoder refuses one that was there before.

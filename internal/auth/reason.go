@@ -10,7 +10,7 @@ type Reason uint8
 const (
 	accepted Reason = iota
 	NoCredential
-	BadCredential // nothing after the scheme, or several credentials in one field
+	BadCredential // nothing where a credential belongs, or several of them
 	OtherScheme
 	TooLong
 	Malformed // segments, alphabet, base64, header or claims
@@ -27,9 +27,21 @@ const (
 	WrongSubject
 	NotAnAccessToken
 	SenderConstrained
+	Revoked
+	Irrevocable
+	WeakLogin
+	UnknownAPIKey
+	APIKeyNotYet
+	APIKeyExpired
+	APIKeyElsewhere
 	MissingScope
 	MissingClaim
+	MissingRole
+	WrongAddress
+	WrongMethod
+	RuleDenies
 	NoKeys
+	NoRevocations
 	TooManyHeaders
 	reasons
 )
@@ -40,8 +52,8 @@ var reasonTable = [reasons]struct {
 }{
 	accepted:          {"", "", pipeline.Internal},
 	NoCredential:      {"no_credential", "no credential was sent", pipeline.Unauthenticated},
-	BadCredential:     {"bad_credential", "the Authorization field holds no token, or several", pipeline.BadRequest},
-	OtherScheme:       {"other_scheme", "the authentication scheme is not Bearer", pipeline.Unauthenticated},
+	BadCredential:     {"bad_credential", "no token or key was sent where one belongs, or several credentials", pipeline.BadRequest},
+	OtherScheme:       {"other_scheme", "the authentication scheme is none that the route takes", pipeline.Unauthenticated},
 	TooLong:           {"too_long", "the token is longer than 8 KiB", pipeline.Unauthenticated},
 	Malformed:         {"malformed", "the token is malformed", pipeline.Unauthenticated},
 	WrongAlgorithm:    {"wrong_algorithm", "the token's algorithm is not accepted", pipeline.Unauthenticated},
@@ -57,9 +69,21 @@ var reasonTable = [reasons]struct {
 	WrongSubject:      {"wrong_subject", "sub is missing or not plain text", pipeline.Unauthenticated},
 	NotAnAccessToken:  {"not_an_access_token", "the token looks like an ID token", pipeline.Unauthenticated},
 	SenderConstrained: {"sender_constrained", "the token is bound to a key that was not proven (cnf)", pipeline.Unauthenticated},
+	Revoked:           {"revoked", "the token, its session or its subject was revoked", pipeline.Unauthenticated},
+	Irrevocable:       {"irrevocable", "the token says no iat, without which it can't be revoked", pipeline.Unauthenticated},
+	WeakLogin:         {"weak_login", "the login behind the token is too weak or too long ago", pipeline.Unauthenticated},
+	UnknownAPIKey:     {"unknown_api_key", "no list of the route holds the API key", pipeline.Unauthenticated},
+	APIKeyNotYet:      {"api_key_not_yet", "the API key is not valid yet", pipeline.Unauthenticated},
+	APIKeyExpired:     {"api_key_expired", "the API key has expired", pipeline.Unauthenticated},
+	APIKeyElsewhere:   {"api_key_elsewhere", "the API key may not be used from this address", pipeline.Unauthenticated},
 	MissingScope:      {"missing_scope", "a scope is missing", pipeline.Forbidden},
 	MissingClaim:      {"missing_claim", "a claim does not have a demanded value", pipeline.Forbidden},
+	MissingRole:       {"missing_role", "a role is missing", pipeline.Forbidden},
+	WrongAddress:      {"wrong_address", "the client may not do this from its address", pipeline.Forbidden},
+	WrongMethod:       {"wrong_method", "the client may not use this method", pipeline.Forbidden},
+	RuleDenies:        {"rule_denies", "the route's expression is not true", pipeline.Forbidden},
 	NoKeys:            {"no_keys", "the issuer's keys are not available", pipeline.AuthUnavailable},
+	NoRevocations:     {"no_revocations", "what was revoked is not known", pipeline.AuthUnavailable},
 	TooManyHeaders:    {"too_many_headers", "more headers are to be set than fit", pipeline.Internal},
 }
 
@@ -78,7 +102,7 @@ func (r Reason) Word() string { return reasonTable[r].word }
 // lasting reports that the same token will fail in the same way again, as long as the issuer's keys stay as they are.
 func (r Reason) lasting() bool {
 	switch r {
-	case Malformed, BadSignature, Expired, WrongIssuer, WrongAudience, WrongSubject, NotAnAccessToken, SenderConstrained:
+	case Malformed, BadSignature, Expired, WrongIssuer, WrongAudience, WrongSubject, NotAnAccessToken, SenderConstrained, Irrevocable:
 		return true
 	}
 	return false

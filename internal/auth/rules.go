@@ -68,6 +68,10 @@ func (i *issuer) checkTimes(c *claims, e *entry, now float64) Reason {
 		return Malformed
 	}
 	e.expires, e.notBefore = exp, nbf
+	if !issued && i.cfg.Revocation {
+		return Irrevocable // nobody could say how long a revocation has to be kept
+	}
+	e.revocable.Issued = iat
 	if !issued {
 		iat = now // it must not outlive the longest token that could be issued now
 	}

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/oncegate/oncegate/internal/units"
 )
@@ -17,26 +18,88 @@ func (c *Config) Validate(p units.Problems) {
 	if len(c.Issuers) == 0 && len(c.APIKeys) == 0 {
 		p.Add("auth names no issuers: write issuers: [...], or auth: none when everybody may pass")
 	}
-	for i, name := range c.Issuers {
-		if name == "" || slices.Contains(c.Issuers[:i], name) {
-			p.Key("issuers").Index(i).Add("%q is empty or stands here twice", name)
+	uniqueNames(c.Issuers, p.Key("issuers"))
+	uniqueNames(c.APIKeys, p.Key("api_keys"))
+	c.Require.validate(p.Key("require"))
+}
+
+func uniqueNames(names []string, p units.Problems) {
+	for i, name := range names {
+		if name == "" || slices.Contains(names[:i], name) {
+			p.Index(i).Add("%q is empty or stands here twice", name)
 		}
-	}
-	scopes := p.Key("require").Key("scopes")
-	for i, scope := range c.Require.Scopes {
-		if !isScope(scope) {
-			scopes.Index(i).Add("%q is not a scope: one word of printable ASCII without quotes and backslashes", scope)
-		} else if slices.Contains(c.Require.Scopes[:i], scope) {
-			scopes.Index(i).Add("%q stands here twice", scope)
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(c.Require.Claims)) {
-		c.validateClaim(name, p.Key("require").Key("claims"))
 	}
 }
 
-func (c *Config) validateClaim(name string, p units.Problems) {
-	values := c.Require.Claims[name]
+func (r *Require) validate(p units.Problems) {
+	validateScopes(r.Scopes, p.Key("scopes"))
+	validateScopes(r.AnyScope, p.Key("any_scope"))
+	validateScopes(r.ACR, p.Key("acr"))
+	if r.MaxAge > 0 && r.MaxAge.Std() < time.Second {
+		p.Key("max_age").Add("must be at least 1s: auth_time counts seconds")
+	}
+	if len(r.AnyScope) == 1 {
+		p.Key("any_scope").Add("one scope alone belongs to scopes")
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Claims)) {
+		validateClaim(name, r.Claims[name], p.Key("claims"))
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Match)) {
+		r.Match[name].validate(name, p.Key("claims"))
+	}
+	if r.Roles != nil {
+		r.Roles.validate(p.Key("roles"))
+	}
+	validateNetworks(r.CIDR, p.Key("cidr"))
+	for i, method := range r.Methods {
+		if !isToken(method) || method != strings.ToUpper(method) {
+			p.Key("methods").Index(i).Add("%q is not a method such as GET", method)
+		}
+	}
+}
+
+// validateScopes is for acr as well, whose values have the same form.
+func validateScopes(scopes []string, p units.Problems) {
+	for i, scope := range scopes {
+		if !isScope(scope) {
+			p.Index(i).Add("%q is not a scope: one word of printable ASCII without quotes and backslashes", scope)
+		} else if slices.Contains(scopes[:i], scope) {
+			p.Index(i).Add("%q stands here twice", scope)
+		}
+	}
+}
+
+func (r *RoleRule) validate(p units.Problems) {
+	if _, err := parsePath(r.Claim); err != nil {
+		p.Key("claim").Add("%s", err)
+	}
+	if len(r.Any) == 0 && len(r.All) == 0 {
+		p.Missing("any", "the roles are missing: one of any and all is needed")
+	}
+	for key, roles := range map[string][]string{"any": r.Any, "all": r.All} {
+		for i, role := range roles {
+			if role == "" || slices.Contains(roles[:i], role) {
+				p.Key(key).Index(i).Add("%q is empty or stands here twice", role)
+			}
+		}
+	}
+}
+
+// validate finds prefixes that every text has, beside what holds for values.
+func (m ClaimMatch) validate(name string, p units.Problems) {
+	switch {
+	case name == "":
+		p.Add("a claim needs a name")
+	case len(m.In) == 0 && len(m.Prefix) == 0:
+		p.Key(name).Add("one of in and prefix is needed")
+	case slices.Contains(m.In, ""):
+		p.Key(name).Key("in").Add("a value can't be empty")
+	case slices.Contains(m.Prefix, ""):
+		p.Key(name).Key("prefix").Add("a prefix can't be empty: every text begins with it")
+	}
+}
+
+func validateClaim(name string, values []string, p units.Problems) {
 	switch {
 	case name == "":
 		p.Add("a claim needs a name")

@@ -68,6 +68,9 @@ func (a *Authority) seen(trusted []*issuer, id *cacheKey, now time.Time) (verifi
 				return verified{issuer: i, reason: NoKeys}, true
 			}
 			reason := i.stillValid(e, seconds(now))
+			if reason == accepted {
+				reason = a.unrevoked(i, e, now)
+			}
 			return verified{entry: e, issuer: i, reason: reason, cached: true}, true
 		}
 	}
@@ -126,16 +129,38 @@ func (a *Authority) prove(s *scratch, i *issuer, h *header, t *token, id *cacheK
 	if reason != accepted {
 		return nil, reason
 	}
-	e, reason := i.judge(s, h, t, key, now)
+	e, reason := a.shareJudge(s, i, h, t, id, key, now)
 	if reason != accepted {
 		if reason.lasting() {
 			a.shared.failures.put(id, set.Serial, now, reason)
 		}
 		return nil, reason
 	}
-	e.id = *id
-	a.shared.cache.put(e)
-	return e, accepted
+	return e, a.unrevoked(i, e, now)
+}
+
+// shareJudge judges a token once for all who bring it now, and remembers it when it is good. Whoever waits, waits for one
+// signature check at most.
+func (a *Authority) shareJudge(s *scratch, i *issuer, h *header, t *token, id *cacheKey, key *keyset.Key, now time.Time) (*entry, Reason) {
+	f, first := a.shared.flights.join(id, key)
+	if f == nil {
+		return i.judge(s, h, t, key, now)
+	}
+	if !first {
+		<-f.done
+		if f.reason != accepted {
+			return nil, f.reason
+		}
+		return f.entry, i.stillValid(f.entry, seconds(now))
+	}
+	defer a.shared.flights.land(id, f)
+	e, reason := i.judge(s, h, t, key, now)
+	if reason == accepted {
+		e.id = *id
+		a.shared.cache.put(e)
+	}
+	f.entry, f.reason = e, reason
+	return e, reason
 }
 
 // key finds the one key for a header. A key id that is not known may have been rotated in: it is asked for once, within
@@ -181,6 +206,8 @@ func (i *issuer) judge(s *scratch, h *header, t *token, key *keyset.Key, now tim
 		return nil, reason
 	}
 	subject, _ := c.textOf("sub")
+	e.revocable.Issuer, e.revocable.Subject = i.cfg.Issuer, subject
+	e.revocable.ID, e.revocable.Session = c.idOf("jti"), c.idOf("sid")
 	e.client = pipeline.Client{Identity: Identity(i.cfg.Issuer, subject), Subject: subject, Issuer: i.name, Claims: c}
 	e.until = now.Add(cacheLife)
 	if end := time.Unix(int64(e.expires), 0).Add(i.cfg.Leeway.Std()); end.Before(e.until) {

@@ -83,3 +83,66 @@ func (l *limits) close() error {
 	defer cancel()
 	return errors.Join(l.fleet.leases.Close(ctx), l.fleet.source.Close())
 }
+
+// Usage is what there is of one client's part of a limit.
+type Usage struct {
+	ratelimit.Usage
+	Held    int64 // of a shared bucket: tokens that this gateway has drawn, part of Left
+	Reached bool  // of a shared limit: the store was asked; else Left is what this gateway knew last
+}
+
+// LimitUsage looks at a bucket, a quota or places, and changes nothing. key is of ratelimit.Limit.AppendKeyOf.
+func (s *State) LimitUsage(ctx context.Context, key []byte, l *ratelimit.Limit) (u Usage) {
+	fleet := s.fleetLimits()
+	switch {
+	case fleet != nil && l.Shared():
+		return fleet.usage(ctx, key, l)
+	case l.Kind() == ratelimit.Slots:
+		u.Left = l.Burst() - float64(s.limits.seats.Taken(key, l))
+	default:
+		u.Usage = s.limits.memory.Usage(key, l)
+	}
+	return u
+}
+
+// ForgetLimit makes a bucket full, or a quota unused. Of a shared one other gateways may hold a lease still, and take up to a
+// second until they ask again. An error says that nothing was changed.
+func (s *State) ForgetLimit(ctx context.Context, key []byte, l *ratelimit.Limit) error {
+	if fleet := s.fleetLimits(); fleet != nil && l.Shared() {
+		if err := fleet.source.Forget(ctx, key, l); err != nil {
+			return err
+		}
+		fleet.leases.Forget(key)
+	}
+	s.limits.memory.Forget(key, l) // of a shared one: what was counted here while the store was down
+	return nil
+}
+
+func (s *State) fleetLimits() *fleetLimits {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.limits.fleet
+}
+
+func (f *fleetLimits) usage(ctx context.Context, key []byte, l *ratelimit.Limit) (u Usage) {
+	held, known, _ := f.leases.Usage(key, l)
+	grant, err := f.source.Usage(ctx, key, l)
+	if u.Held, u.Left, u.Reached = held, known, err == nil; !u.Reached {
+		return u
+	}
+	u.Left = min(l.Burst(), grant.Left+float64(held))
+	_, _, cost := l.Spec()
+	switch missing := float64(cost) - u.Left; {
+	case l.Kind() == ratelimit.Bucket:
+		u.Wait, u.Reset = l.Wait(missing), l.Wait(l.Burst()-u.Left)
+	case l.Kind() == ratelimit.Slots || u.Left >= l.Burst():
+	default:
+		if u.Reset = grant.Ends; l.Quota().Rolling {
+			u.Reset = grant.Next // until there is one more, of what is spent
+		}
+		if missing > 0 {
+			u.Wait = u.Reset
+		}
+	}
+	return u
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
@@ -106,3 +107,6 @@ func (a asked) Claim(name string) (string, bool) {
 	value := a.whom["claim:"+name]
 	return value, value != ""
 }
+
+// Wait is how long so many tokens take to come back.
+func (l *Limit) Wait(tokens float64) time.Duration { return l.wait(tokens) }

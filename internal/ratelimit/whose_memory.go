@@ -33,9 +33,9 @@ func (m *Memory) Usage(key []byte, l *Limit) Usage {
 	}
 	u := Usage{Left: c.Level, Wait: l.wait(l.cost - c.Level), Reset: l.wait(l.burst - c.Level)}
 	if l.kind == Window && c.Level < l.burst {
-		u.Reset = m.comesBack(s, c, b, now)
+		u.Reset = m.comesBack(s, c, b, 0, now)
 		if u.Wait > 0 {
-			u.Wait = u.Reset
+			u.Wait = m.comesBack(s, c, b, l.cost-c.Level, now)
 		}
 	}
 	if l.cost > l.burst {
@@ -54,8 +54,8 @@ func (m *Memory) levelFor(s *shard, c *Charge, b *bucket, now int64) float64 {
 	return max(-l.burst, min(l.burst, level))
 }
 
-// comesBack is when a quota has more again.
-func (m *Memory) comesBack(s *shard, c *Charge, b *bucket, now int64) time.Duration {
+// comesBack is when a quota has so many more again.
+func (m *Memory) comesBack(s *shard, c *Charge, b *bucket, missing float64, now int64) time.Duration {
 	if !c.Limit.quota.Rolling {
 		_, left := m.calendar(c.policy, now)
 		return max(1, left)
@@ -63,7 +63,8 @@ func (m *Memory) comesBack(s *shard, c *Charge, b *bucket, now int64) time.Durat
 	if b == nil || b.ring == 0 {
 		return 0
 	}
-	return max(1, s.at(b, c.Limit.part(now)).wait(b, c.Limit, 0, now))
+	was := m.policies.Load().list[b.policy].limit // in whose parts of time it was counted
+	return max(1, s.at(b, was.part(now)).wait(b, was, missing, now))
 }
 
 // Forget makes a key's bucket new: full, or unused. What was taken before and is given back later changes nothing any more. At
