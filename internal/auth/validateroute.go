@@ -32,9 +32,9 @@ func uniqueNames(names []string, p units.Problems) {
 }
 
 func (r *Require) validate(p units.Problems) {
-	validateScopes(r.Scopes, p.Key("scopes"))
-	validateScopes(r.AnyScope, p.Key("any_scope"))
-	validateScopes(r.ACR, p.Key("acr"))
+	validateWords("scope", r.Scopes, p.Key("scopes"))
+	validateWords("scope", r.AnyScope, p.Key("any_scope"))
+	validateWords("kind of login", r.ACR, p.Key("acr"))
 	if r.MaxAge > 0 && r.MaxAge.Std() < time.Second {
 		p.Key("max_age").Add("must be at least 1s: auth_time counts seconds")
 	}
@@ -58,13 +58,13 @@ func (r *Require) validate(p units.Problems) {
 	}
 }
 
-// validateScopes is for acr as well, whose values have the same form.
-func validateScopes(scopes []string, p units.Problems) {
-	for i, scope := range scopes {
-		if !isScope(scope) {
-			p.Index(i).Add("%q is not a scope: one word of printable ASCII without quotes and backslashes", scope)
-		} else if slices.Contains(scopes[:i], scope) {
-			p.Index(i).Add("%q stands here twice", scope)
+// validateWords checks words that are sent in a challenge, separated by spaces.
+func validateWords(what string, words []string, p units.Problems) {
+	for i, word := range words {
+		if !isScope(word) {
+			p.Index(i).Add("%q is not a %s: one word of printable ASCII without quotes and backslashes", word, what)
+		} else if slices.Contains(words[:i], word) {
+			p.Index(i).Add("%q stands here twice", word)
 		}
 	}
 }

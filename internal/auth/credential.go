@@ -1,0 +1,178 @@
+package auth
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/oncegate/oncegate/internal/pipeline"
+	"github.com/oncegate/oncegate/internal/wire"
+)
+
+const authorization = "Authorization"
+
+// credentials are what a request sent, of the kinds that the route takes. Its bytes are borrowed.
+type credentials struct {
+	authorization []byte // nil: none
+	key           []byte
+	header        string // of key; "": none
+	keys          int    // fields that hold a key
+}
+
+func (s *credentials) none() bool { return s.authorization == nil && s.keys == 0 }
+
+// scheme is whose challenge a refusal carries.
+type scheme uint8
+
+const (
+	noScheme scheme = iota // whatever the route takes
+	bearerScheme
+	keyScheme
+)
+
+// identified is who asks, or why nobody can tell.
+type identified struct {
+	claims *claims
+	client *pipeline.Client
+	source string  // the issuer or the list in the document; "" when none was found
+	issuer *issuer // of a token
+	scheme scheme
+	reason Reason
+	cached bool
+}
+
+// credentials looks at the fields that the route takes credentials from, and at no other: a key in a query is not seen.
+func (g *gate) credentials(x *pipeline.Exchange) (s credentials) {
+	if len(g.trusted) > 0 {
+		s.authorization = x.Request.Header(authorization)
+	}
+	if len(g.lists) == 0 {
+		return s
+	}
+	for i := range x.Request.Fields() {
+		name, value := x.Request.Field(i)
+		for _, header := range g.headers {
+			if wire.EqualFold(name, header) {
+				s.key, s.header = value, header
+				s.keys++
+			}
+		}
+	}
+	return s
+}
+
+// identify verifies the one credential of a request. Several can't be told apart from an attempt to have one judged and
+// another one used: they are refused, good or not.
+func (g *gate) identify(x *pipeline.Exchange, s *credentials) identified {
+	now := x.Start
+	if now.IsZero() {
+		now = time.Now()
+	}
+	switch {
+	case s.keys > 1 || s.keys == 1 && s.authorization != nil:
+		return identified{reason: BadCredential}
+	case s.keys == 1:
+		return g.byKey(x, s, now)
+	}
+	text, reason := bearer(s.authorization)
+	if reason == accepted && tokenInQuery(x.Request.Query()) {
+		reason = BadCredential
+	}
+	if reason != accepted {
+		return identified{reason: reason}
+	}
+	wait, _ := x.Remaining(now, unknownKeyWait)
+	v := g.authority.verify(g.trusted, text, now, wait)
+	who := identified{scheme: bearerScheme, issuer: v.issuer, reason: v.reason, cached: v.cached}
+	if v.issuer != nil {
+		who.source = v.issuer.name
+	}
+	if v.reason == accepted {
+		who.claims, who.client = v.entry.claims, &v.entry.client
+	}
+	return who
+}
+
+func (g *gate) byKey(x *pipeline.Exchange, s *credentials, now time.Time) identified {
+	who := identified{scheme: keyScheme, reason: UnknownAPIKey}
+	if len(s.key) == 0 {
+		who.reason = BadCredential
+		return who
+	}
+	if len(s.key) > maxAPIKey {
+		return who
+	}
+	k := findKey(g.lists, s.header, sha256.Sum256(s.key))
+	if k == nil {
+		return who
+	}
+	who.source, who.claims, who.client = k.client.Issuer, k.claims, &k.client
+	who.reason = k.usable(now, x.ClientIP)
+	return who
+}
+
+// keyHeaders are the distinct headers of some lists, in lower case.
+func keyHeaders(lists []*keyList) []string {
+	var headers []string
+	for _, l := range lists {
+		headers = append(headers, l.header)
+	}
+	slices.Sort(headers)
+	return slices.Compact(headers)
+}
+
+// tokenInQuery reports a second token where RFC 6750, 2.3 has one: the upstream might take that instead. Alone it is no
+// credential here, and bodies are not looked at.
+func tokenInQuery(query []byte) bool {
+	for len(query) > 0 {
+		var pair []byte
+		pair, query, _ = bytes.Cut(query, []byte("&"))
+		name, _, _ := bytes.Cut(pair, []byte("="))
+		if string(name) == "access_token" {
+			return true
+		}
+		if bytes.IndexByte(name, '%') >= 0 {
+			if plain, err := url.QueryUnescape(string(name)); err == nil && plain == "access_token" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// bearer gives the token of an Authorization field. The scheme's letter case does not count (RFC 9110, 11.1).
+func bearer(field []byte) ([]byte, Reason) {
+	const scheme = "bearer"
+	if field == nil {
+		return nil, NoCredential
+	}
+	if len(field) < len(scheme) {
+		return nil, OtherScheme
+	}
+	for i := range scheme {
+		if field[i]|0x20 != scheme[i] {
+			return nil, OtherScheme
+		}
+	}
+	text := field[len(scheme):]
+	if len(text) > 0 && text[0] != ' ' {
+		return nil, OtherScheme
+	}
+	for len(text) > 0 && text[0] == ' ' {
+		text = text[1:]
+	}
+	if len(text) == 0 {
+		return nil, BadCredential
+	}
+	if len(text) <= maxToken && several(text) {
+		return nil, BadCredential
+	}
+	return text, accepted
+}
+
+// several reports a list of credentials: no token holds a comma.
+func several(text []byte) bool {
+	return bytes.IndexByte(text, ',') >= 0
+}
