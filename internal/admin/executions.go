@@ -107,7 +107,7 @@ func lookUp(c *fiber.Ctx) (scope, client, key string, asked, ok bool) {
 	return scope, client, key, true, fine && !twice && len(got) == 3 && scope != "" && client != ""
 }
 
-// find tries everybody whom the name can mean: a subject of each issuer, and a client that a header names.
+// find tries everybody whom the name can mean: a subject of each issuer, a key of each list, and a client that a header names.
 func (s *Server) find(ctx context.Context, records *dedup.Records, scope, client, key string) (found []dedup.Execution, err error) {
 	for _, who := range s.clients(client) {
 		e, err := records.Find(ctx, who.identity, who.named, scope, key)
@@ -133,6 +133,9 @@ func (s *Server) clients(name string) []client {
 			seen[identity] = true
 			all = append(all, client{identity: identity})
 		}
+	}
+	for _, list := range slices.Sorted(maps.Keys(s.gateway.Snapshot().Document.APIKeys)) {
+		all = append(all, client{identity: auth.KeyIdentity(list, name)})
 	}
 	return all
 }

@@ -48,7 +48,7 @@ func (r *route) bareExchange(field string) func() error {
 
 func allocRoute(t testing.TB) *route {
 	a := authority(t, map[string]IssuerConfig{"main": secretIssuer(), "b": func() IssuerConfig { c := secretIssuer(); c.Issuer = "b"; return c }()})
-	return newRoute(t, a, Config{Issuers: []string{"b", "main"}, Require: Require{Scopes: []string{"read", "write"}, Claims: map[string]OneOrMany{"tenant": {"a"}}}},
+	return newRoute(t, a, Config{Issuers: []string{"b", "main"}, Require: Require{Scopes: []string{"read", "write"}, Claims: map[string]ClaimMatch{"tenant": {In: OneOrMany{"a"}}}}},
 		ForwardConfig{Claims: map[string]string{"X-User": "sub", "X-None": "none"}})
 }
 
@@ -127,7 +127,7 @@ func TestRulesAllocateNothing(t *testing.T) {
 
 var (
 	ruleful = Require{AnyScope: []string{"a", "read"}, Roles: &RoleRule{Claim: "realm_access.roles", Any: []string{"x", "editor"}},
-		Match: map[string]ClaimMatch{"email": {Prefix: OneOrMany{"b", "alice@"}}, "tenant": {In: OneOrMany{"b", "a"}}}}
+		Claims: map[string]ClaimMatch{"email": {Prefix: OneOrMany{"b", "alice@"}}, "tenant": {In: OneOrMany{"b", "a"}}}}
 	rulefulClaims = []any{"jti", "1", "scope", "read", "tenant", "a", "email", "alice@x", "realm_access", object{"roles": []string{"viewer", "editor"}}}
 )
 

@@ -106,12 +106,7 @@ func (c *APIKeysConfig) header() string {
 }
 
 // digests are the secrets of a row that are taken side by side, by their hash.
-func (r *APIKeyRow) digests() []string {
-	if r.Also == "" {
-		return []string{r.SHA256}
-	}
-	return []string{r.SHA256, r.Also}
-}
+func (r *APIKeyRow) digests() []string { return r.SHA256 }
 
 func newAPIKey(list string, row *APIKeyRow) (*apiKey, error) {
 	if !isKeyName(row.ID) {

@@ -24,7 +24,7 @@ func partners(rows ...APIKeyRow) map[string]APIKeysConfig {
 	return map[string]APIKeysConfig{"partners": {Header: "X-Api-Key", Keys: rows}}
 }
 
-func keyRow(id, key string) APIKeyRow { return APIKeyRow{ID: id, SHA256: hashOf(key)} }
+func keyRow(id, key string) APIKeyRow { return APIKeyRow{ID: id, SHA256: OneOrMany{hashOf(key)}} }
 
 // keyed makes an authority with the issuer main and these lists.
 func keyed(t testing.TB, lists map[string]APIKeysConfig) *Authority {
@@ -102,7 +102,7 @@ func TestCase66APIKeys(t *testing.T) {
 	if m.Problem.Scopes != "orders:read" || pipeline.KindOf(err) != pipeline.Forbidden {
 		t.Errorf("scopes %q", m.Problem.Scopes)
 	}
-	m, err = newRoute(t, a, Config{APIKeys: []string{"partners"}, Require: Require{Claims: map[string]OneOrMany{"plan": {"gold"}}}}, ForwardConfig{}).send("X-Api-Key", "another")
+	m, err = newRoute(t, a, Config{APIKeys: []string{"partners"}, Require: Require{Claims: map[string]ClaimMatch{"plan": {In: OneOrMany{"gold"}}}}}, ForwardConfig{}).send("X-Api-Key", "another")
 	turnedAway(t, "another plan", m, err, MissingClaim, `ApiKey realm="oncegate", error="insufficient_scope"`)
 	long := strings.Repeat("k", maxAPIKey)
 	if _, err := keyRoute(t, keyRow("acme", long), keyRow("b", long+"k")).send("X-Api-Key", long); err != nil {
@@ -119,7 +119,7 @@ func TestCase66APIKeys(t *testing.T) {
 func TestCase66KeysThatEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // begins at midnight, 2000-01-01
 		row := keyRow("acme", "old")
-		row.Also, row.NotBefore, row.Expires = hashOf("new"), "2000-01-02", "2000-01-03T12:00:00+02:00"
+		row.SHA256, row.NotBefore, row.Expires = OneOrMany{hashOf("old"), hashOf("new")}, "2000-01-02", "2000-01-03T12:00:00+02:00"
 		r := keyRoute(t, row)
 		look := func(key string, want Reason) {
 			t.Helper()
@@ -281,8 +281,8 @@ func TestListsThatDoNotCompile(t *testing.T) {
 		many[string(c)] = APIKeysConfig{Header: "X-" + string(c)}
 	}
 	for want, lists := range map[string]map[string]APIKeysConfig{
-		"64 hex digits":           with(func(r *APIKeyRow) { r.SHA256 = "right" }),
-		"key acme: sha256":        with(func(r *APIKeyRow) { r.SHA256 = strings.Repeat("g", 64) }),
+		"64 hex digits":           with(func(r *APIKeyRow) { r.SHA256 = OneOrMany{"right"} }),
+		"key acme: sha256":        with(func(r *APIKeyRow) { r.SHA256 = OneOrMany{strings.Repeat("g", 64)} }),
 		"the same as key acme":    partners(row, keyRow("b", "right")),
 		"of list more as well":    twice,
 		"the id":                  with(func(r *APIKeyRow) { r.ID = "a|b" }),
@@ -317,16 +317,16 @@ func TestValidateKeys(t *testing.T) {
 	}
 	check(row(func(*APIKeyRow) {}))
 	check(row(func(r *APIKeyRow) {
-		r.Also, r.NotBefore, r.Expires, r.CIDR = hashOf("x"), "2027-01-01", "2027-01-02", []string{"10.0.0.0/8"}
+		r.SHA256, r.NotBefore, r.Expires, r.CIDR = append(r.SHA256, hashOf("x")), "2027-01-01", "2027-01-02", []string{"10.0.0.0/8"}
 	}))
 	for _, header := range []string{"Authorization", "cookie", "X_Key", "X Key", "Host", "X-Forwarded-Key"} {
 		check(func(c *APIKeysConfig, _ *APIKeyRow) { c.Header = header }, "x.header: ")
 	}
 	check(func(c *APIKeysConfig, _ *APIKeyRow) { c.Keys = nil }, "x.keys: the list holds no key")
 	check(func(c *APIKeysConfig, r *APIKeyRow) { c.Keys = append(c.Keys, *r) }, "x.keys[1].id: ", "x.keys[1].sha256: the secret is the same as one of key acme")
-	check(row(func(r *APIKeyRow) { r.Also = strings.ToUpper(r.SHA256) }), "x.keys[0].sha256: the secret is the same")
+	check(row(func(r *APIKeyRow) { r.SHA256 = append(r.SHA256, strings.ToUpper(r.SHA256[0])) }), "x.keys[0].sha256: the secret is the same")
 	check(row(func(r *APIKeyRow) { r.ID = "a b" }), "x.keys[0].id: ")
-	check(row(func(r *APIKeyRow) { r.SHA256 = hashOf("password") }), "x.keys[0].sha256: ", "anybody guesses")
+	check(row(func(r *APIKeyRow) { r.SHA256 = OneOrMany{hashOf("password")} }), "x.keys[0].sha256: ", "anybody guesses")
 	check(row(func(r *APIKeyRow) { r.Scopes = []string{"ok", "a b"} }), "x.keys[0].scopes[1]: ")
 	check(row(func(r *APIKeyRow) { r.Claims = map[string]string{"sub": "root", "plan": "x"} }), "x.keys[0].claims.sub: ")
 	check(row(func(r *APIKeyRow) { r.CIDR = []string{"10.0.0.0/8", "10.0.0.1/8"} }), "x.keys[0].cidr[1]: ")
@@ -338,7 +338,7 @@ func TestValidateKeys(t *testing.T) {
 	if list := problems.List(); len(list) != 1 || list[0].Path != "api_keys.a|b" {
 		t.Errorf("a list's name: %v", list)
 	}
-	c := partners(APIKeyRow{ID: "acme", SHA256: "my-plain-secret"})["partners"]
+	c := partners(APIKeyRow{ID: "acme", SHA256: OneOrMany{"my-plain-secret"}})["partners"]
 	if got := found(&c); !strings.Contains(got, "SHA-256 of the key") || strings.Contains(got, "my-plain") {
 		t.Error(got)
 	}

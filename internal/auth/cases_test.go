@@ -200,7 +200,7 @@ func TestCase74OtherRules(t *testing.T) {
 		want    Reason
 	}{
 		"scope": {Require{Scopes: []string{"write"}}, MissingScope}, "any scope": {Require{AnyScope: []string{"write", "admin"}}, MissingScope},
-		"claim": {Require{Claims: map[string]OneOrMany{"tenant": {"b"}}}, MissingClaim}, "roles": {Require{Roles: &RoleRule{Claim: "roles", Any: []string{"x"}}}, MissingRole},
+		"claim": {Require{Claims: map[string]ClaimMatch{"tenant": {In: OneOrMany{"b"}}}}, MissingClaim}, "roles": {Require{Roles: &RoleRule{Claim: "roles", Any: []string{"x"}}}, MissingRole},
 	} {
 		if _, err := newRoute(t, a, Config{Issuers: []string{"main"}, Require: c.require}, ForwardConfig{}).ask("Bearer " + tok); err != c.want {
 			t.Errorf("%s: %v", name, err)

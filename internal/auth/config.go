@@ -18,10 +18,8 @@ type IssuerConfig struct {
 	Leeway      units.Duration `yaml:"leeway" default:"30s" max:"2m" doc:"Tolerance for clocks."`
 	MaxLifetime units.Duration `yaml:"max_lifetime" default:"24h" min:"1s" doc:"Longest time between iat and exp."`
 	Typ         string         `yaml:"typ" doc:"Demanded typ of the token header, such as at+jwt."`
-	Revocation  bool           `yaml:"revocation" later:"true" doc:"Check the deny list of token ids and subjects."`
+	Revocation  bool           `yaml:"revocation" doc:"Check the deny list of token ids and subjects."`
 }
-
-// Fields with the key "-" below are built but not yet part of the document: nobody can write them, so none can be ignored.
 
 // APIKeysConfig is one entry of api_keys.
 type APIKeysConfig struct {
@@ -32,38 +30,36 @@ type APIKeysConfig struct {
 // APIKeyRow is one key.
 type APIKeyRow struct {
 	ID     string            `yaml:"id" required:"true" doc:"Shown in logs; the client's name."`
-	SHA256 string            `yaml:"sha256" required:"true" doc:"SHA-256 of the key, in hex."`
+	SHA256 OneOrMany         `yaml:"sha256" required:"true" nonempty:"true" doc:"SHA-256 of the key, in hex; two while the client changes over to another."`
 	Scopes []string          `yaml:"scopes" doc:"Scopes that the key has."`
 	Claims map[string]string `yaml:"claims" doc:"Claims that the key has."`
 
-	Also      string   `yaml:"-" doc:"SHA-256 of a second key, in hex: both are taken while the client changes over."`
-	NotBefore string   `yaml:"-" doc:"When the key begins to be taken: 2027-01-31 or 2027-01-31T08:00:00Z."`
-	Expires   string   `yaml:"-" doc:"When the key ends: 2027-01-31 or 2027-01-31T08:00:00Z."`
-	CIDR      []string `yaml:"-" nonempty:"true" doc:"Networks that the client may come from: 192.0.2.0/24."`
+	NotBefore string   `yaml:"not_before" doc:"When the key begins to be taken: 2027-01-31 or 2027-01-31T08:00:00Z."`
+	Expires   string   `yaml:"expires" doc:"When the key ends: 2027-01-31 or 2027-01-31T08:00:00Z."`
+	CIDR      []string `yaml:"cidr" nonempty:"true" doc:"Networks that the client may come from: 192.0.2.0/24."`
 }
 
 // Config is a route's auth. Exactly one way must be written: silence is an error.
 type Config struct {
 	None     bool     `yaml:"-"`
 	Issuers  []string `yaml:"issuers" nonempty:"true" doc:"Issuers whose tokens are taken."`
-	APIKeys  []string `yaml:"api_keys" nonempty:"true" later:"true" doc:"Key lists that are taken."`
+	APIKeys  []string `yaml:"api_keys" nonempty:"true" doc:"Key lists that are taken."`
 	Optional bool     `yaml:"optional" doc:"No credential is anonymous; a bad one is still refused."`
 	Require  Require  `yaml:"require" doc:"What the verified client must have."`
 }
 
 // Require is what a verified client must have, all of it.
 type Require struct {
-	Scopes []string             `yaml:"scopes" nonempty:"true" doc:"Scopes that must all be there."`
-	Claims map[string]OneOrMany `yaml:"claims" nonempty:"true" doc:"Claims and the values they may have."`
+	Scopes []string `yaml:"scopes" nonempty:"true" doc:"Scopes that must all be there."`
 
-	AnyScope   []string              `yaml:"-" nonempty:"true" doc:"Scopes of which one must be there."`
-	Roles      *RoleRule             `yaml:"-" doc:"Roles in a claim."`
-	Match      map[string]ClaimMatch `yaml:"-" nonempty:"true" doc:"Claims and what they must be."`
-	CIDR       []string              `yaml:"-" nonempty:"true" doc:"Networks that the client must come from: 10.0.0.0/8."`
-	Methods    []string              `yaml:"-" nonempty:"true" doc:"Methods that the client may use."`
-	ACR        []string              `yaml:"-" nonempty:"true" doc:"Kinds of login, claim acr, of which it must have been one (RFC 9470)."`
-	MaxAge     units.Duration        `yaml:"-" doc:"How long ago the login, claim auth_time, may be (RFC 9470)."`
-	Expression string                `yaml:"-" doc:"An expression that must be true; an error denies."`
+	AnyScope   []string              `yaml:"any_scope" nonempty:"true" doc:"Scopes of which one must be there."`
+	Roles      *RoleRule             `yaml:"roles" doc:"Roles in a claim."`
+	Claims     map[string]ClaimMatch `yaml:"claims" nonempty:"true" doc:"Claims and what they must be: a value, a list of values, or a mapping."`
+	CIDR       []string              `yaml:"cidr" nonempty:"true" doc:"Networks that the client must come from: 10.0.0.0/8."`
+	Methods    []string              `yaml:"methods" nonempty:"true" doc:"Methods that the client may use."`
+	ACR        []string              `yaml:"acr" nonempty:"true" doc:"Kinds of login, claim acr, of which it must have been one (RFC 9470)."`
+	MaxAge     units.Duration        `yaml:"max_age" doc:"How long ago the login, claim auth_time, may be (RFC 9470)."`
+	Expression string                `yaml:"expression" later:"true" doc:"An expression that must be true; an error denies."`
 }
 
 // RoleRule names roles and the claim that lists them.
@@ -87,7 +83,7 @@ type ForwardConfig struct {
 	Claims        map[string]string `yaml:"claims" doc:"Headers and the claims that fill them; a client can never set these itself."`
 	Authorization bool              `yaml:"authorization" default:"false" doc:"Pass the client's Authorization on."`
 
-	APIKey bool `yaml:"-" default:"false" doc:"Pass the client's API key on."`
+	APIKey bool `yaml:"api_key" default:"false" doc:"Pass the client's API key on."`
 }
 
 // FromScalar takes the word none.

@@ -116,7 +116,7 @@ func TestManyScopes(t *testing.T) {
 // Case 51.
 func TestRequiredClaims(t *testing.T) {
 	a := authority(t, map[string]IssuerConfig{"main": secretIssuer()})
-	r := newRoute(t, a, Config{Issuers: []string{"main"}, Require: Require{Claims: map[string]OneOrMany{"tenant": {"a", "b"}, "admin": {"true"}}}}, ForwardConfig{})
+	r := newRoute(t, a, Config{Issuers: []string{"main"}, Require: Require{Claims: map[string]ClaimMatch{"tenant": {In: OneOrMany{"a", "b"}}, "admin": {In: OneOrMany{"true"}}}}}, ForwardConfig{})
 	for _, c := range [][]any{
 		nil, {"tenant", "a"}, {"admin", true}, {"tenant", "c", "admin", true}, {"tenant", "A", "admin", true},
 		{"tenant", []any{"c", []any{"a"}, nil}, "admin", true}, {"tenant", object{"a": "a"}, "admin", true}, {"tenant", "ab", "admin", true}, {"TENANT", "a", "admin", true},
@@ -251,7 +251,7 @@ func TestReasons(t *testing.T) {
 
 func TestDecide(t *testing.T) {
 	a := authority(t, map[string]IssuerConfig{"main": secretIssuer()})
-	cfg := Config{Issuers: []string{"main"}, Require: Require{Scopes: []string{"w"}, Claims: map[string]OneOrMany{"t": {"a"}}}}
+	cfg := Config{Issuers: []string{"main"}, Require: Require{Scopes: []string{"w"}, Claims: map[string]ClaimMatch{"t": {In: OneOrMany{"a"}}}}}
 	for field, want := range map[string]string{
 		"":                                       "refuses with 401 unauthenticated: no credential",
 		"Bearer x":                               "malformed",

@@ -74,10 +74,7 @@ func newRules(r Require, compile func(text string) (Expression, error)) ([]rule,
 
 func (s *ruleset) claims(r Require) {
 	for _, name := range slices.Sorted(maps.Keys(r.Claims)) {
-		s.add(claimRule{name, r.Claims[name]}, MissingClaim, "claim %s is %s", name, strings.Join(r.Claims[name], " or "))
-	}
-	for _, name := range slices.Sorted(maps.Keys(r.Match)) {
-		m := r.Match[name]
+		m := r.Claims[name]
 		if len(m.In) > 0 {
 			s.add(claimRule{name, m.In}, MissingClaim, "claim %s is %s", name, strings.Join(m.In, " or "))
 		}

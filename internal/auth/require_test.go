@@ -109,7 +109,7 @@ func TestPaths(t *testing.T) {
 
 // Case 51: claims that are equal, in a list, or begin with something.
 func TestCase51Claims(t *testing.T) {
-	in := demanding(t, Require{Match: map[string]ClaimMatch{"level": {In: OneOrMany{"5", "6"}}}, Claims: map[string]OneOrMany{"tenant": {"a"}}})
+	in := demanding(t, Require{Claims: map[string]ClaimMatch{"level": {In: OneOrMany{"5", "6"}}, "tenant": {In: OneOrMany{"a"}}}})
 	for _, level := range []any{5, "6", []any{1, 6}, []string{"5"}} {
 		in.claims(accepted, "tenant", "a", "level", level)
 	}
@@ -118,17 +118,17 @@ func TestCase51Claims(t *testing.T) {
 	}
 	in.claims(MissingClaim, "level", 5)
 
-	begins := demanding(t, Require{Match: map[string]ClaimMatch{"email": {Prefix: OneOrMany{"acme-", "test-"}}}})
+	begins := demanding(t, Require{Claims: map[string]ClaimMatch{"email": {Prefix: OneOrMany{"acme-", "test-"}}}})
 	for _, email := range []any{"acme-bob", "test-", []string{"x", "acme-"}} {
 		begins.claims(accepted, "email", email)
 	}
 	for _, email := range []any{nil, "", "acme", "Acme-bob", " acme-bob", "x acme-bob", []string{}, []any{"acme-bob", 5}, object{"a": "acme-bob"}} {
 		begins.claims(MissingClaim, "email", email)
 	}
-	number := demanding(t, Require{Match: map[string]ClaimMatch{"n": {Prefix: OneOrMany{"1"}}}})
+	number := demanding(t, Require{Claims: map[string]ClaimMatch{"n": {Prefix: OneOrMany{"1"}}}})
 	number.claims(MissingClaim, "n", 15)
 	number.claims(accepted, "n", "15")
-	both := demanding(t, Require{Match: map[string]ClaimMatch{"n": {Prefix: OneOrMany{"a"}, In: OneOrMany{"ab", "bc"}}}})
+	both := demanding(t, Require{Claims: map[string]ClaimMatch{"n": {Prefix: OneOrMany{"a"}, In: OneOrMany{"ab", "bc"}}}})
 	both.claims(accepted, "n", "ab")
 	both.claims(MissingClaim, "n", "bc")
 	both.claims(MissingClaim, "n", "ac")
@@ -196,7 +196,7 @@ func TestValidateRequire(t *testing.T) {
 		wants(t, found(&c), words...)
 	}
 	check(Require{AnyScope: []string{"a", "b"}, Roles: &RoleRule{Claim: "a.b", Any: []string{"x"}}, CIDR: []string{"10.0.0.0/8"}, Methods: []string{"GET"},
-		Match: map[string]ClaimMatch{"email": {Prefix: OneOrMany{"a"}}}})
+		Claims: map[string]ClaimMatch{"email": {Prefix: OneOrMany{"a"}}}})
 	check(Require{AnyScope: []string{"a", "a b"}}, "x.require.any_scope[1]: ")
 	check(Require{AnyScope: []string{"a"}}, "x.require.any_scope: one scope alone")
 	check(Require{Roles: &RoleRule{Claim: "a..b", Any: []string{"x"}}}, "x.require.roles.claim: ")
@@ -205,10 +205,10 @@ func TestValidateRequire(t *testing.T) {
 	check(Require{ACR: []string{"mfa", "a b"}, MaxAge: 5}, "x.require.acr[1]: ", "x.require.max_age: ")
 	check(Require{CIDR: []string{"10.0.0.0/8", "x"}}, "x.require.cidr[1]: ")
 	check(Require{Methods: []string{"GET", "get"}}, "x.require.methods[1]: ")
-	check(Require{Match: map[string]ClaimMatch{"": {In: OneOrMany{"a"}}}}, "x.require.claims: a claim needs a name")
-	check(Require{Match: map[string]ClaimMatch{"a": {}}}, "x.require.claims.a: one of in and prefix")
-	check(Require{Match: map[string]ClaimMatch{"a": {In: OneOrMany{""}}}}, "x.require.claims.a.in: ")
-	check(Require{Match: map[string]ClaimMatch{"a": {Prefix: OneOrMany{"b", ""}}}}, "x.require.claims.a.prefix: ")
+	check(Require{Claims: map[string]ClaimMatch{"": {In: OneOrMany{"a"}}}}, "x.require.claims: a claim needs a name")
+	check(Require{Claims: map[string]ClaimMatch{"a": {}}}, "x.require.claims.a: one of in and prefix")
+	check(Require{Claims: map[string]ClaimMatch{"a": {In: OneOrMany{""}}}}, "x.require.claims.a.in: ")
+	check(Require{Claims: map[string]ClaimMatch{"a": {Prefix: OneOrMany{"b", ""}}}}, "x.require.claims.a.prefix: ")
 	var m ClaimMatch
 	if m.FromScalar("a") != nil || len(m.In) != 1 || m.In[0] != "a" || m.Prefix != nil || m.ListKey() != "in" {
 		t.Error("one value")
@@ -222,7 +222,7 @@ func TestJudge(t *testing.T) {
 	a := keyed(t, partners(keyRow("acme", "right")))
 	cfg := Config{Issuers: []string{"main"}, APIKeys: []string{"partners"}, Require: Require{
 		AnyScope: []string{"r", "w"}, Roles: &RoleRule{Claim: "realm.roles", Any: []string{"admin"}}, Methods: []string{"GET"}, CIDR: []string{"192.0.2.0/24"},
-		Match: map[string]ClaimMatch{"email": {Prefix: OneOrMany{"a-"}}},
+		Claims: map[string]ClaimMatch{"email": {Prefix: OneOrMany{"a-"}}},
 	}}
 	email, roles := []any{"email", "a-x"}, []any{"realm", object{"roles": "admin"}}
 	for want, m := range map[string]*pipeline.Memory{

@@ -94,9 +94,9 @@ func TestValidateRoute(t *testing.T) {
 		check(Config{Issuers: ok, Require: Require{Scopes: []string{scope}}}, "x.require.scopes[0]")
 	}
 	check(Config{Issuers: ok, Require: Require{Scopes: []string{"a", "a"}}}, "x.require.scopes[1]", "twice")
-	check(Config{Issuers: ok, Require: Require{Claims: map[string]OneOrMany{"t": {}}}}, "x.require.claims.t")
-	check(Config{Issuers: ok, Require: Require{Claims: map[string]OneOrMany{"t": {"a", ""}}}}, "x.require.claims.t")
-	check(Config{Issuers: ok, Require: Require{Claims: map[string]OneOrMany{"": {"a"}}}}, "needs a name")
+	check(Config{Issuers: ok, Require: Require{Claims: map[string]ClaimMatch{"t": {In: OneOrMany{}}}}}, "x.require.claims.t")
+	check(Config{Issuers: ok, Require: Require{Claims: map[string]ClaimMatch{"t": {In: OneOrMany{"a", ""}}}}}, "x.require.claims.t")
+	check(Config{Issuers: ok, Require: Require{Claims: map[string]ClaimMatch{"": {In: OneOrMany{"a"}}}}}, "needs a name")
 	var c Config
 	var one OneOrMany
 	if one.FromScalar("a") != nil || len(one) != 1 || one[0] != "a" {

@@ -42,10 +42,7 @@ func (r *Require) validate(p units.Problems) {
 		p.Key("any_scope").Add("one scope alone belongs to scopes")
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Claims)) {
-		validateClaim(name, r.Claims[name], p.Key("claims"))
-	}
-	for _, name := range slices.Sorted(maps.Keys(r.Match)) {
-		r.Match[name].validate(name, p.Key("claims"))
+		r.Claims[name].validate(name, p.Key("claims"))
 	}
 	if r.Roles != nil {
 		r.Roles.validate(p.Key("roles"))
@@ -96,17 +93,6 @@ func (m ClaimMatch) validate(name string, p units.Problems) {
 		p.Key(name).Key("in").Add("a value can't be empty")
 	case slices.Contains(m.Prefix, ""):
 		p.Key(name).Key("prefix").Add("a prefix can't be empty: every text begins with it")
-	}
-}
-
-func validateClaim(name string, values []string, p units.Problems) {
-	switch {
-	case name == "":
-		p.Add("a claim needs a name")
-	case len(values) == 0:
-		p.Key(name).Add("at least one value is needed: no token could ever pass")
-	case slices.Contains(values, ""):
-		p.Key(name).Add("a value can't be empty")
 	}
 }
 

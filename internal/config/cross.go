@@ -62,6 +62,9 @@ func (c *cross) route(p units.Problems, i int) {
 	if given.get("rate_limits") == nil {
 		c.inherited(p.Key("rate_limits"), r)
 	}
+	if given.get("forward") != nil && r.Forward != nil {
+		c.keyHeaders(p.Key("forward").Key("claims"), r.Forward)
+	}
 	if given.get("to") != nil {
 		c.name(p.Key("to"), "upstream", r.To, sortedNames(c.doc.Upstreams), "upstreams")
 	}
@@ -82,6 +85,16 @@ func (c *cross) policies(p units.Problems, given *node, who *auth.Config) {
 		}
 		for j, name := range who.APIKeys {
 			c.name(q.Key("api_keys").Index(j), "list of API keys", name, sortedNames(c.doc.APIKeys), "api_keys")
+		}
+	}
+}
+
+// keyHeaders: what carries keys of clients is stripped where it carries claims, and no key would ever arrive.
+func (c *cross) keyHeaders(p units.Problems, fwd *auth.ForwardConfig) {
+	taken := auth.KeyHeaders(c.doc.APIKeys)
+	for _, header := range sortedNames(fwd.Claims) {
+		if slices.Contains(taken, strings.ToLower(header)) {
+			p.Key(header).Add("header %s carries API keys and can't carry a claim", header)
 		}
 	}
 }

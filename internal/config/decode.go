@@ -125,6 +125,11 @@ func (d *decoder) keepSecret(v reflect.Value) {
 
 func (d *decoder) mapping(n *node, v reflect.Value, path string) {
 	fields := d.fieldsOf(v.Type())
+	if f := listField(v.Type(), fields); f != nil && n.kind == listNode {
+		d.preset(v)
+		d.value(n, v.FieldByIndex(f.index), f, path)
+		return
+	}
 	if n.kind == scalarNode || n.kind == listNode {
 		if !n.broken {
 			d.add(n.at, path, "", "must be a mapping with keys such as %s; not %s", someNames(fields), n.kind)

@@ -19,7 +19,7 @@ type Document struct {
 	Admin      AdminConfig                   `yaml:"admin" doc:"Health, metrics and the admin API."`
 	State      StateConfig                   `yaml:"state" doc:"Where records of keyed writes live."`
 	Issuers    map[string]auth.IssuerConfig  `yaml:"issuers" doc:"Who signs tokens."`
-	APIKeys    map[string]auth.APIKeysConfig `yaml:"api_keys" later:"true" doc:"Lists of API keys."`
+	APIKeys    map[string]auth.APIKeysConfig `yaml:"api_keys" doc:"Lists of API keys."`
 	RateLimits map[string]ratelimit.Config   `yaml:"rate_limits" doc:"Named limits; all routes that use a name count together."`
 	Shedding   shed.Config                   `yaml:"shedding" doc:"What this process refuses when it has too much to do."`
 	Upstreams  map[string]UpstreamConfig     `yaml:"upstreams" doc:"The services behind the gateway."`

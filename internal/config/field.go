@@ -82,6 +82,17 @@ func isText(t reflect.Type) bool {
 // hasShorthand says whether t may be written as one word besides its own form.
 func hasShorthand(t reflect.Type) bool { return reflect.PointerTo(t).Implements(shorthandType) }
 
+// listField is the field that a list stands for where a struct belongs; nil when it takes none.
+func listField(t reflect.Type, fields []field) *field {
+	as, ok := reflect.New(t).Interface().(units.FromList)
+	for i := range fields {
+		if ok && fields[i].name == as.ListKey() {
+			return &fields[i]
+		}
+	}
+	return nil
+}
+
 // deref is the type behind a pointer.
 func deref(t reflect.Type) reflect.Type {
 	if t.Kind() == reflect.Pointer {

@@ -74,7 +74,11 @@ func (s *schemer) value(t reflect.Type, f *field) object {
 	case hasShorthand(t):
 		long := object{"type": "array", "items": object{"type": "string"}}
 		if t.Kind() == reflect.Struct {
-			long = s.ref(t)
+			short := []any{shorthand(t), s.ref(t)}
+			if f := listField(t, fieldsOf(t)); f != nil {
+				short = append(short, object{"type": "array", "minItems": 1, "items": object{"type": "string"}})
+			}
+			return object{"oneOf": short}
 		}
 		return object{"oneOf": []any{shorthand(t), long}}
 	case isText(t):

@@ -71,6 +71,9 @@ func viewStruct(v reflect.Value) *view {
 			out.entries = append(out.entries, viewEntry{f.name, value})
 		}
 	}
+	if f := listField(v.Type(), fieldsOf(v.Type())); f != nil && len(out.entries) == 1 && out.entries[0].name == f.name {
+		return out.entries[0].value
+	}
 	return out
 }
 

@@ -32,7 +32,7 @@ func compile(doc *config.Document, state *State, old *Snapshot) (*Snapshot, erro
 	if old != nil {
 		previous = old.Authority
 	}
-	authority, err := auth.NewAuthority(doc.Issuers, previous, auth.Deps{Logger: state.Logger, Recorder: state.Metrics})
+	authority, err := auth.NewAuthority(doc.Issuers, previous, auth.Deps{Logger: state.Logger, Recorder: state.Metrics, APIKeys: doc.APIKeys})
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func (c *compiler) plan(r *config.RouteConfig) (pipeline.Handler, error) {
 		return nil, err
 	}
 	if r.FailedLogins != "" {
-		p.logins = ratelimit.FailedLogins(c.limits[r.FailedLogins], c.store, c.state.Metrics)
+		p.logins = ratelimit.FailedLogins(c.limits[r.FailedLogins], append(auth.KeyHeaders(c.doc.APIKeys), "Authorization"), c.store, c.state.Metrics)
 	}
 	if len(r.RateLimits) > 0 {
 		p.limit = c.limit(r, r.Dedup != nil)

@@ -204,12 +204,12 @@ func decide(doc *config.Document, r *config.RouteConfig, x *pipeline.Exchange, l
 	for _, name := range r.Auth.Issuers {
 		issuers[name] = doc.Issuers[name]
 	}
-	authority, err := auth.NewAuthority(issuers, nil, auth.Deps{Logger: logger})
+	authority, err := auth.NewAuthority(issuers, nil, auth.Deps{Logger: logger, APIKeys: doc.APIKeys})
 	if err != nil {
 		return err.Error(), err
 	}
 	defer authority.Close()
-	words, _ := auth.Decide(*r.Auth, authority, x.Request.Header("Authorization"))
+	words, _ := auth.Judge(*r.Auth, authority, x)
 	layer, err := auth.New(*r.Auth, forward(r), authority)
 	if err != nil {
 		return err.Error(), err

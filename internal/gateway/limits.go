@@ -88,12 +88,14 @@ func (l *limits) close() error {
 type Usage struct {
 	ratelimit.Usage
 	Held    int64 // of a shared bucket: tokens that this gateway has drawn, part of Left
-	Reached bool  // of a shared limit: the store was asked; else Left is what this gateway knew last
+	Reached bool  // of a shared limit: the store was asked
+	Known   bool  // Left says something; when the store was not reached, what this gateway knew last
 }
 
 // LimitUsage looks at a bucket, a quota or places, and changes nothing. key is of ratelimit.Limit.AppendKeyOf.
 func (s *State) LimitUsage(ctx context.Context, key []byte, l *ratelimit.Limit) (u Usage) {
 	fleet := s.fleetLimits()
+	u.Known = true
 	switch {
 	case fleet != nil && l.Shared():
 		return fleet.usage(ctx, key, l)
@@ -125,12 +127,12 @@ func (s *State) fleetLimits() *fleetLimits {
 }
 
 func (f *fleetLimits) usage(ctx context.Context, key []byte, l *ratelimit.Limit) (u Usage) {
-	held, known, _ := f.leases.Usage(key, l)
+	held, level, known := f.leases.Usage(key, l)
 	grant, err := f.source.Usage(ctx, key, l)
-	if u.Held, u.Left, u.Reached = held, known, err == nil; !u.Reached {
-		return u
+	u = Usage{Held: held, Reached: err == nil, Known: known || err == nil}
+	if u.Left = level; u.Reached {
+		u.Left = min(l.Burst(), grant.Left+float64(held))
 	}
-	u.Left = min(l.Burst(), grant.Left+float64(held))
 	_, _, cost := l.Spec()
 	switch missing := float64(cost) - u.Left; {
 	case l.Kind() == ratelimit.Bucket:

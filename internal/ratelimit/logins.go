@@ -12,19 +12,21 @@ import (
 // FailedLogins stands directly outside auth and counts credentials that were refused, by address: limit is a Bucket by ip. When
 // the address has spent it, a refused credential gets rate-limited in place of unauthenticated. A good credential always
 // passes, and a request without one is not counted: whoever floods an address locks nobody else out of it.
-func FailedLogins(limit *Limit, store Store, rec Recorder) pipeline.Layer {
+// fields are those in which a credential may come.
+func FailedLogins(limit *Limit, fields []string, store Store, rec Recorder) pipeline.Layer {
 	if rec == nil {
 		rec = silent{}
 	}
 	return func(next pipeline.Handler) pipeline.Handler {
-		l := &logins{limit: limit, Deps: Deps{Store: store, Recorder: rec}, next: next}
+		l := &logins{limit: limit, fields: fields, Deps: Deps{Store: store, Recorder: rec}, next: next}
 		l.calls.New = func() any { return &call{charges: make([]Charge, 1)} }
 		return l
 	}
 }
 
 type logins struct {
-	limit *Limit
+	limit  *Limit
+	fields []string
 	Deps
 	calls sync.Pool
 	next  pipeline.Handler
@@ -33,10 +35,20 @@ type logins struct {
 // Serve implements pipeline.Handler.
 func (l *logins) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	err := l.next.Serve(ctx, x)
-	if pipeline.KindOf(err) != pipeline.Unauthenticated || x.Request.Header("Authorization") == nil {
+	if pipeline.KindOf(err) != pipeline.Unauthenticated || !l.tried(x.Request) {
 		return err
 	}
 	return l.failed(ctx, x, err)
+}
+
+// tried reports that a credential came: one that did not know that it needs one guesses nothing.
+func (l *logins) tried(r pipeline.Request) bool {
+	for _, name := range l.fields {
+		if r.Header(name) != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // failed counts a refused credential, and gives what the client is told.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,13 +22,15 @@ func loginRig(t *testing.T, store Store, cfg Config) (pipeline.Handler, *decisio
 		x.Response.Set("WWW-Authenticate", []byte("Bearer"))
 		return fmt.Errorf("%w: why", pipeline.Unauthenticated)
 	})
-	return FailedLogins(limit(t, "logins", "1/s", cfg), store, seen)(auth), seen
+	return FailedLogins(limit(t, "logins", "1/s", cfg), []string{"authorization", "x-api-key"}, store, seen)(auth), seen
 }
 
 func try(h pipeline.Handler, credential, ip string) (*pipeline.Exchange, *fakeResponse, pipeline.Refusal) {
 	x, req, resp := newExchange()
 	x.ClientIP = netip.MustParseAddr(ip)
-	if credential != "" {
+	if key, ok := strings.CutPrefix(credential, "key "); ok {
+		req.header["X-Api-Key"] = key
+	} else if credential != "" {
 		req.header["Authorization"] = credential
 	}
 	return x, resp, pipeline.KindOf(h.Serve(context.Background(), x))
@@ -65,7 +68,10 @@ func TestFailedLogins(t *testing.T) {
 	wantKind("bad", "2001:db8:0:1::1", pipeline.Unauthenticated)
 	now.advance(time.Second)
 	wantKind("bad", "2001:db8::1", pipeline.Unauthenticated)
-	if seen.n["logins allowed"] != 4 || seen.n["logins refused"] != 1 {
+	for _, want := range []pipeline.Refusal{pipeline.Unauthenticated, pipeline.Unauthenticated, pipeline.RateLimited} {
+		wantKind("key guessed", "192.0.2.77", want)
+	}
+	if seen.n["logins allowed"] != 6 || seen.n["logins refused"] != 2 {
 		t.Errorf("decisions %v", seen.n)
 	}
 }
@@ -92,7 +98,7 @@ func TestFailedLoginsWithoutStore(t *testing.T) {
 		t.Errorf("a good credential needs no store: %v", kind)
 	}
 	other := errors.New("other")
-	h = FailedLogins(limit(t, "x", "1/s", Config{By: By{"ip"}}), brokenStore{}, nil)(pipeline.HandlerFunc(func(context.Context, *pipeline.Exchange) error { return other }))
+	h = FailedLogins(limit(t, "x", "1/s", Config{By: By{"ip"}}), []string{"Authorization"}, brokenStore{}, nil)(pipeline.HandlerFunc(func(context.Context, *pipeline.Exchange) error { return other }))
 	x, req, _ := newExchange()
 	req.header["Authorization"] = "bad"
 	if err := h.Serve(context.Background(), x); err != other {

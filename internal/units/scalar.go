@@ -17,3 +17,9 @@ package units
 type FromScalar interface {
 	FromScalar(text string) error
 }
+
+// FromList is implemented by pointers to structs of the document that may also be written as a list: it is the value of that
+// key. A value of the list is then placed where it stands.
+type FromList interface {
+	ListKey() string
+}

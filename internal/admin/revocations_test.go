@@ -1,0 +1,43 @@
+package admin
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/oncegate/oncegate/internal/auth"
+	"github.com/oncegate/oncegate/internal/pipeline"
+)
+
+const revocableRoutes = inMemory + `upstreams: { up: { targets: [@UP@] } }
+api_keys: { partners: { keys: [{ id: acme, sha256: "2f3b7a6a2bb0d8a1a4fa8d0d9e4a6b6f5c7d8e9f00112233445566778899aabb" }] } }
+defaults: { auth: { issuers: [main] } }
+routes:
+  - { id: w, match: { path: /w/** }, dedup: { key: required, keep: { answer: 1h, key: 2h } }, to: up }
+`
+
+// What is revoked on the admin port is refused at the next request; the log has no subject, no token id.
+func TestRevocations(t *testing.T) {
+	r := newRig(t, revocableRoutes)
+	r.refuses(400, "bad-request", "POST", "/api/v1/revocations", `{"issuer":"main","sub":"alice-of-nowhere"}`) // revocation is off
+	for _, body := range []string{"", "{}", `{"issuer":"main"}`, `{"issuer":"main","jti":"1","sub":"a"}`, `{"issuer":"main","everything":true}`} {
+		r.refuses(400, "bad-request", "POST", "/api/v1/revocations", body)
+	}
+	r.refuses(404, "not-found", "POST", "/api/v1/revocations", `{"issuer":"nobody","jti":"1"}`)
+	if text := r.log.String(); strings.Contains(text, "alice-of-nowhere") || strings.Count(text, `"change":"revoke"`) != 7 {
+		t.Error(text)
+	}
+	doc := r.gateway.Snapshot().Document
+	next := *doc
+	next.Issuers = map[string]auth.IssuerConfig{}
+	for name, i := range doc.Issuers {
+		i.Revocation = true
+		next.Issuers[name] = i
+	}
+	if err := r.gateway.Apply(&next); err != nil {
+		t.Fatal(err)
+	}
+	r.wrote(0, "main", "bob", "/w/a", "k-1")
+	r.asks(200, nil, "POST", "/api/v1/revocations", `{"issuer":"main","sub":"bob"}`)
+	r.wrote(pipeline.Unauthenticated, "main", "bob", "/w/a", "k-2")
+	r.wrote(0, "main", "carol", "/w/a", "k-3")
+}
