@@ -103,6 +103,8 @@ type checker struct {
 	lines  map[string]*Execution // by execution id, those with an effect
 	views  []*view
 	orphan []Execution // of no call that is known
+
+	breaking []*Call // in which the upstream breaks its connection
 }
 
 // view is all that concerns one slot, in order of time.
@@ -118,6 +120,9 @@ func (c *checker) index() {
 	for i := range c.run.Calls {
 		call := &c.run.Calls[i]
 		c.byCall[call.ID] = call
+		if call.Script.Die != "" {
+			c.breaking = append(c.breaking, call)
+		}
 		w := views[call.Slot]
 		if w == nil {
 			w = &view{slot: call.Slot}

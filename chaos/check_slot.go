@@ -131,7 +131,7 @@ func (c *checker) truth(w *view, r *report) {
 // unknowns is I5: an outcome is unknown only where something happened that can hide it.
 func (c *checker) unknowns(w *view, r *report) {
 	for _, call := range w.calls {
-		if call.Means() == Undetermined && c.ambiguous(w, call.End) == "" {
+		if call.Means() == Undetermined && c.ambiguous(w, call.End) == "" && !c.brokenBeside(w, call.End) {
 			r.add("I5", "%s: the outcome is said to be unknown, and nothing hid it", call.ID)
 			return
 		}
@@ -162,6 +162,20 @@ func (c *checker) ambiguous(w *view, t int64) string {
 		}
 	}
 	return ""
+}
+
+// brokenBeside tells that shortly before some attempt of the slot, until t, the upstream broke connections of the same gateway: one that was kept
+// may have been taken for the attempt in the instant in which it broke.
+func (c *checker) brokenBeside(w *view, t int64) bool {
+	const beside = int64(50e6)
+	for _, call := range w.calls {
+		for _, other := range c.breaking {
+			if call.Start <= t && other.Gateway == call.Gateway && other.Start <= call.End && (other.End == 0 || other.End >= call.Start-beside) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // alive is I6: at rest every key has come to an end.

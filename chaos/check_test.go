@@ -55,6 +55,21 @@ func broke(id string, from, to int) Call {
 	return Call{ID: id, Slot: mine, Start: ms(from), End: ms(to), Err: "EOF"}
 }
 
+// breaks is a call of another slot in which the upstream breaks its connection.
+func breaks(from, to, gateway int) Call {
+	return Call{ID: "z1", Slot: Slot{"w", "bob", "z"}, Start: ms(from), End: ms(to), Gateway: gateway, Script: Script{Die: DieAfter}, Answer: unknown}
+}
+
+// A kept connection may break in the instant in which another call takes it.
+func TestBrokenBesideIsAReason(t *testing.T) {
+	run := Run{Calls: []Call{told("a1", 100, 110, unknown), breaks(60, 99, 0)}, Ledger: []Execution{ran("x1", "a1", 105)}}
+	for _, v := range Check(run).Violations {
+		if v.Invariant == "I5" {
+			t.Error(v)
+		}
+	}
+}
+
 // good is a run in which everything happened and nothing was wrong.
 func good() Run {
 	ambiguous := Script{Die: DieAfter}
@@ -114,6 +129,8 @@ func TestCheckerReports(t *testing.T) {
 		{"executed after all", "I4", Run{Calls: []Call{told("a1", 0, 10, noStore)}, Ledger: one}},
 		{"not executed after all", "I4", Run{Calls: []Call{told("a1", 0, 10, sealed)}}},
 		{"unknown without a reason", "I5", Run{Calls: []Call{told("a1", 0, 10, unknown)}, Ledger: one}},
+		{"unknown, another gateway's connection broke", "I5", Run{Calls: []Call{told("a1", 100, 110, unknown), breaks(95, 99, 1)}, Ledger: one}},
+		{"unknown, a connection broke long before", "I5", Run{Calls: []Call{told("a1", 100, 110, unknown), breaks(0, 40, 0)}, Ledger: one}},
 		{"in progress for ever", "I6", Run{Calls: []Call{broke("a1", 0, 10), last(told("a2", 90_000, 90_001, running))}}},
 		{"not healed", "I6", Run{Calls: []Call{last(told("a2", 90_000, 90_001, noStore))}}},
 		{"never asked", "I6", Run{Rules: Rules{Reconciler: true}, Calls: []Call{broke("a1", 0, 10), last(told("a2", 90_000, 90_001, unknown))}}},

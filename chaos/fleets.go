@@ -29,6 +29,7 @@ type redisFleet interface {
 	promote(old *redistest.Server)
 	awaitFailover(old *redistest.Server) *redistest.Server
 	heal()
+	Patient(d time.Duration)
 	state(dir, more string) string
 	primaries() []*redistest.Server
 	config() dedupredis.Config

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 )
 
 const slots = 16384
@@ -56,6 +57,14 @@ func StartCluster(t testing.TB, primaries, replicas int, args ...string) *Cluste
 	}
 	c.AwaitReplicas()
 	return c
+}
+
+// Patient has the nodes wait that long before they count another as dead.
+func (c *Cluster) Patient(d time.Duration) {
+	c.t.Helper()
+	for _, s := range c.Servers {
+		s.must("CONFIG", "SET", "cluster-node-timeout", d.Milliseconds())
+	}
 }
 
 func (c *Cluster) firstSlot(shard int) int { return shard * slots / len(c.shards) }

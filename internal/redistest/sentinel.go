@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 )
 
 const (
@@ -95,6 +96,14 @@ func (s *Sentinel) named(by *Server) string {
 	host, _ := pair[0].(string)
 	port, _ := pair[1].(string)
 	return net.JoinHostPort(host, port)
+}
+
+// Patient has the sentinels wait that long before they count a primary as dead: a machine that stands still for a moment is none.
+func (s *Sentinel) Patient(d time.Duration) {
+	s.t.Helper()
+	for _, watcher := range s.Sentinels {
+		watcher.must("SENTINEL", "SET", s.Name, "down-after-milliseconds", d.Milliseconds())
+	}
 }
 
 // Failover asks a sentinel to promote a replica although the primary lives, and returns when it has begun: see AwaitFailover.
