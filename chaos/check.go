@@ -79,7 +79,7 @@ func Check(run Run) Verdict {
 		if w.unknown() {
 			v.Unknowns++
 		}
-		if c.ambiguous(w, 1<<62) != "" {
+		if c.ambiguous(w, 1<<62) != "" || c.brokenBeside(w, 1<<62) {
 			v.Ambiguous++
 		}
 	}
