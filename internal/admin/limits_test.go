@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +96,25 @@ func TestLimitUsageAndReset(t *testing.T) {
 	}
 }
 
+// The clients of API keys are looked up by the list and the id.
+func TestUsageOfAPIKeys(t *testing.T) {
+	const key = "an-api-key-of-this-test-0123456789"
+	r := newRig(t, inMemory+fmt.Sprintf(`rate_limits: { who: { rate: 1/1h, burst: 5, by: client } }
+api_keys: { partners: { keys: [{ id: acme, sha256: "%x" }] } }
+upstreams: { up: { targets: [@UP@] } }
+routes: [ { id: k, match: { path: /k }, auth: { api_keys: [partners] }, rate_limits: [who], to: up } ]
+`, sha256.Sum256([]byte(key))))
+	r.served("", "/k", "X-Api-Key", key)
+	if u := r.usage("who/usage?client=acme&api_keys=partners"); n(u.Left) != 4 {
+		t.Errorf("%+v", u)
+	}
+	r.refuses(400, "bad-request", "GET", "/api/v1/limits/who/usage?client=acme", "")
+	r.asks(204, nil, "DELETE", "/api/v1/limits/who/usage?client=acme&api_keys=partners", "")
+	if u := r.usage("who/usage?client=acme&api_keys=partners"); n(u.Left) != 5 {
+		t.Errorf("%+v", u)
+	}
+}
+
 func TestUsageOfQuotasAndSeats(t *testing.T) {
 	r := newRig(t, limited)
 	const at = "192.0.2.1"
@@ -127,7 +148,9 @@ func TestUsageRefusals(t *testing.T) {
 	for query, says := range map[string]string{
 		"who/usage":                                                          "client is missing",
 		"who/usage?client=alice":                                             "add issuer=",
-		"who/usage?client=alice&issuer=nobody":                               "no issuer nobody",
+		"who/usage?client=alice&api_keys=nobody":                             "no issuer or list nobody",
+		"who/usage?client=alice&api_keys=partners&issuer=main":               "no issuer or list mainpartners",
+		"who/usage?client=alice&issuer=nobody":                               "no issuer or list nobody",
 		"who/usage?client=":                                                  "ip is missing",
 		"who/usage?client=alice&issuer=main&plan=iron":                       "no plan iron",
 		"who/usage?client=a&client=b&issuer=main":                            "stands twice",

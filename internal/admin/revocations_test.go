@@ -1,11 +1,15 @@
 package admin
 
 import (
+	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oncegate/oncegate/internal/auth"
 	"github.com/oncegate/oncegate/internal/pipeline"
+	"github.com/oncegate/oncegate/internal/redistest"
 )
 
 const revocableRoutes = inMemory + `upstreams: { up: { targets: [@UP@] } }
@@ -40,4 +44,44 @@ func TestRevocations(t *testing.T) {
 	r.asks(200, nil, "POST", "/api/v1/revocations", `{"issuer":"main","sub":"bob"}`)
 	r.wrote(pipeline.Unauthenticated, "main", "bob", "/w/a", "k-2")
 	r.wrote(0, "main", "carol", "/w/a", "k-3")
+}
+
+// While Redis is down a revocation takes effect here, and the answer says that it does nowhere else; later all are told.
+func TestRevocationsOfAFleet(t *testing.T) {
+	redis := redistest.Start(t)
+	routes := strings.Replace(revocableRoutes, inMemory, fmt.Sprintf("state: { store: memory, redis: { addresses: [%q] } }\n", redis.Addr), 1)
+	newGateway := func() *rig {
+		r := newRig(t, routes)
+		next := *r.gateway.Snapshot().Document
+		main := next.Issuers["main"]
+		main.Revocation = true
+		next.Issuers = map[string]auth.IssuerConfig{"main": main}
+		if err := r.gateway.Apply(&next); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	r, other := newGateway(), newGateway()
+	soon := time.Now().Unix() + 29 // tokens of this test are young
+	r.asks(200, nil, "POST", "/api/v1/revocations", fmt.Sprintf(`{"issuer":"main","sub":"bob","before":%d}`, soon))
+	redis.Kill()
+	var said struct{ Result string }
+	if got := r.refuses(503, "store-unavailable", "POST", "/api/v1/revocations", fmt.Sprintf(`{"issuer":"main","sub":"carol","before":%d}`, soon)); json.Unmarshal([]byte(got.body), &said) != nil || said.Result != "revoked_here" {
+		t.Error(got.body)
+	}
+	if text := r.log.String(); strings.Contains(text, "carol") || !strings.Contains(text, `"shared":false`) {
+		t.Error(text)
+	}
+	r.wrote(pipeline.Unauthenticated, "main", "carol", "/w/a", "k-1")
+	redis.Restart()
+	for _, who := range []string{"bob", "carol"} {
+		for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			if _, kind := other.write("main", who, "/w/"+who, "k-2"); kind == pipeline.Unauthenticated {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%s is never refused elsewhere", who)
+			}
+		}
+	}
 }

@@ -139,6 +139,8 @@ func (a *Authority) prepare(name string, cfg IssuerConfig) (*issuer, error) {
 		i.local, err = keyset.FromSecret(cfg.Secret.Reveal(), i.allowed)
 	case len(cfg.Keys) > 0:
 		i.local, err = keyset.FromFiles(cfg.Keys, i.allowed)
+	case cfg.Discovery:
+		err = keyset.CheckIssuer(cfg.Issuer)
 	default:
 		err = keyset.CheckURL(cfg.JWKS)
 	}
@@ -162,8 +164,8 @@ func allowed(cfg IssuerConfig) ([]*keyset.Algorithm, error) {
 	return list, nil
 }
 
-// settle takes old over where nothing has changed; else it gives the issuer a profile of its own, and keys from the old
-// URL if that is still the same.
+// settle takes old over where nothing has changed; else it gives the issuer a profile of its own, and the old keys if they
+// still come from the same place.
 func (a *Authority) settle(i, old *issuer) *issuer {
 	if old != nil && reflect.DeepEqual(i.cfg, old.cfg) && i.local.Same(old.local) {
 		return old
@@ -172,13 +174,23 @@ func (a *Authority) settle(i, old *issuer) *issuer {
 	if i.local != nil {
 		return i
 	}
-	if old != nil && old.remote != nil && old.cfg.JWKS == i.cfg.JWKS && slices.Equal(old.allowed, i.allowed) {
+	if old != nil && old.remote != nil && i.cfg.sameSource(&old.cfg) && slices.Equal(old.allowed, i.allowed) {
 		i.remote = old.remote
 	} else {
-		i.remote = keyset.NewRemote(keyset.RemoteConfig{URL: i.cfg.JWKS, Algorithms: i.allowed, Observe: a.observer(i.name)})
+		i.remote = keyset.NewRemote(keyset.RemoteConfig{
+			URL: i.cfg.JWKS, Issuer: i.cfg.Issuer, Hosts: i.cfg.JWKSHosts, Algorithms: i.allowed, Observe: a.observer(i.name),
+		})
 	}
 	i.keys = i.remote
 	return i
+}
+
+// sameSource reports that keys come over the wire from the same place.
+func (c *IssuerConfig) sameSource(other *IssuerConfig) bool {
+	if c.JWKS != other.JWKS || c.Discovery != other.Discovery {
+		return false
+	}
+	return !c.Discovery || c.Issuer == other.Issuer && slices.Equal(c.JWKSHosts, other.JWKSHosts)
 }
 
 // observer logs a change of keys, and of a row of failures the first.

@@ -11,7 +11,8 @@ type IssuerConfig struct {
 	Issuer      string         `yaml:"issuer" required:"true" nonempty:"true" doc:"The exact iss claim."`
 	Audiences   []string       `yaml:"audiences" required:"true" nonempty:"true" doc:"One of these must stand in aud."`
 	JWKS        string         `yaml:"jwks" doc:"URL of the key set; https, or http on loopback."`
-	Discovery   bool           `yaml:"discovery" later:"true" doc:"Find the key set by OpenID discovery."`
+	Discovery   bool           `yaml:"discovery" doc:"Find the key set by OpenID discovery: in the document below the issuer's URL."`
+	JWKSHosts   []string       `yaml:"jwks_hosts" nonempty:"true" doc:"With discovery: other hosts than the issuer's own that the key set may be on, as host or host:port."`
 	Keys        []string       `yaml:"keys" nonempty:"true" doc:"Files with public keys: PEM or JWKS."`
 	Secret      units.Secret   `yaml:"secret" doc:"The shared secret of HS256, HS384 or HS512; at least as long as the hash."`
 	Algorithms  []string       `yaml:"algorithms" required:"true" nonempty:"true" doc:"Signature algorithms accepted, all of one family."`

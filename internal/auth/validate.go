@@ -26,6 +26,7 @@ func (c *IssuerConfig) Validate(p units.Problems) {
 			p.Key("jwks").Add("%s", err)
 		}
 	}
+	c.validateDiscovery(p)
 	for i, name := range c.Keys {
 		if name == "" {
 			p.Key("keys").Index(i).Add("a file name can't be empty")
@@ -55,11 +56,30 @@ func (c *IssuerConfig) CheckFiles(p units.Problems) {
 	}
 }
 
-// validateSource demands exactly one of jwks, keys and secret.
+func (c *IssuerConfig) validateDiscovery(p units.Problems) {
+	if c.Discovery && c.Issuer != "" {
+		if err := keyset.CheckIssuer(c.Issuer); err != nil {
+			p.Key("issuer").Add("%s", err)
+		}
+	}
+	for i, host := range c.JWKSHosts {
+		if err := keyset.CheckHost(host); err != nil {
+			p.Key("jwks_hosts").Index(i).Add("%q is %s", host, err)
+		}
+	}
+	if len(c.JWKSHosts) > 0 && !c.Discovery {
+		p.Key("jwks_hosts").Add("is for discovery; jwks says its host itself")
+	}
+}
+
+// validateSource demands exactly one of jwks, discovery, keys and secret.
 func (c *IssuerConfig) validateSource(p units.Problems) {
 	var given []string
 	if c.JWKS != "" {
 		given = append(given, "jwks")
+	}
+	if c.Discovery {
+		given = append(given, "discovery")
 	}
 	if len(c.Keys) > 0 {
 		given = append(given, "keys")
@@ -68,8 +88,8 @@ func (c *IssuerConfig) validateSource(p units.Problems) {
 		given = append(given, "secret")
 	}
 	switch {
-	case len(given) == 0 && !c.Discovery:
-		p.Missing("jwks", "the keys have to come from somewhere: one of jwks, keys and secret is needed")
+	case len(given) == 0:
+		p.Missing("jwks", "the keys have to come from somewhere: one of jwks, discovery, keys and secret is needed")
 	case len(given) > 1:
 		p.Key(given[0]).Add("%s can't stand together: the keys of an issuer come from one place", strings.Join(given, " and "))
 	}
@@ -93,7 +113,7 @@ func (c *IssuerConfig) validateAlgorithms(p units.Problems) {
 		switch {
 		case c.Secret != "" && !symmetric:
 			p.Index(i).Add("%s does not fit secret, which takes HS256, HS384 and HS512", name)
-		case c.Secret == "" && (c.JWKS != "" || len(c.Keys) > 0) && symmetric:
+		case c.Secret == "" && (c.JWKS != "" || c.Discovery || len(c.Keys) > 0) && symmetric:
 			p.Index(i).Add("%s needs secret; public keys take RS*, PS*, ES* and EdDSA", name)
 		case first != 0 && (first == keyset.HMAC) != symmetric:
 			p.Index(i).Add("%s is of another family than %s: HS* can't stand beside the others", name, c.Algorithms[0])

@@ -59,6 +59,8 @@ type RedisConfig struct {
 	TLS          *RedisTLS    `yaml:"tls" doc:"TLS to Redis."`
 	Prefix       string       `yaml:"prefix" default:"oncegate" doc:"Begins every key."`
 	WaitReplicas int          `yaml:"wait_replicas" default:"0" min:"0" doc:"Replicas that must have a claim before it counts."`
+
+	RevocationGrace units.Duration `yaml:"revocation_grace" default:"1m" min:"5s" max:"24h" doc:"How long issuers with revocation go on by what is known when Redis can't be asked what was revoked; then they are answered 503."`
 }
 
 // RedisTLS is TLS to Redis.

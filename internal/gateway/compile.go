@@ -32,7 +32,13 @@ func compile(doc *config.Document, state *State, old *Snapshot) (*Snapshot, erro
 	if old != nil {
 		previous = old.Authority
 	}
-	authority, err := auth.NewAuthority(doc.Issuers, previous, auth.Deps{Logger: state.Logger, Recorder: state.Metrics, APIKeys: doc.APIKeys})
+	revoked, shared, err := state.shareRevocations(doc)
+	if err != nil {
+		return nil, err
+	}
+	authority, err := auth.NewAuthority(doc.Issuers, previous, auth.Deps{
+		Logger: state.Logger, Recorder: state.Metrics, APIKeys: doc.APIKeys, Revocations: revoked, Store: shared,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -25,9 +25,16 @@ type Step struct {
 func Steps(doc *config.Document, r *config.RouteConfig) []Step {
 	steps := []Step{
 		{"deadline", "the answer's head within " + r.Timeout.String()},
-		{"admit", "a body of at most " + r.Body.String()},
-		{"auth", strings.Join(auth.Explain(*r.Auth, forward(r)), "; ")},
 	}
+	if s := doc.Shedding; s.InFlight > 0 || s.Adaptive {
+		steps = append(steps, Step{"shed", "priority " + r.Priority + ", " + s.Words()})
+	}
+	steps = append(steps, Step{"admit", "a body of at most " + r.Body.String()})
+	if r.FailedLogins != "" {
+		l := doc.RateLimits[r.FailedLogins]
+		steps = append(steps, Step{"logins", "refused credentials count, " + r.FailedLogins + ": " + l.Words()})
+	}
+	steps = append(steps, Step{"auth", strings.Join(auth.Explain(*r.Auth, forward(r)), "; ")})
 	for _, use := range r.RateLimits {
 		l := doc.RateLimits[use.Name]
 		words := use.Name + ": " + l.Words()

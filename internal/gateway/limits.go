@@ -61,7 +61,7 @@ func (s *State) counters(doc *config.Document) (ratelimit.Store, ratelimit.Seats
 	}
 	l.fleet = &fleetLimits{source: source, leases: leases.New(leases.Config{}, source, l.memory, s.Metrics)}
 	l.store, l.sits = ratelimit.NewTiers(l.memory, l.fleet.leases), ratelimit.NewSeatTiers(l.seats, source)
-	s.Metrics.Gauge("gateway_fleet_gateways", "Gateways that share limits, by the last count.", func() float64 { return float64(source.Gateways()) })
+	s.Metrics.Gauge("gateway_fleet_gateways", "Gateways that share limits, by the last count.", func() float64 { n, _ := source.Gateways(); return float64(n) })
 	return l.store, l.sits, nil
 }
 

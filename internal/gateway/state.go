@@ -24,7 +24,8 @@ type State struct {
 
 	mu       sync.Mutex
 	breakers map[string]*breaker.Breaker
-	records  *records // nil until a route needs them
+	records  *records     // nil until a route needs them
+	revoked  *revocations // nil until a fleet shares them
 }
 
 // NewState makes empty state. The store of records opens when the first route needs it.
@@ -90,7 +91,7 @@ func (s *State) Close() error {
 	s.pools.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err := s.limits.close()
+	err := errors.Join(s.limits.close(), s.revoked.close())
 	if s.records == nil {
 		return err
 	}

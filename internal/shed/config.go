@@ -1,6 +1,7 @@
 package shed
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/oncegate/oncegate/internal/units"
@@ -60,4 +61,18 @@ func (c *Config) ceiling() float64 {
 // let in. A little room keeps 7 % of 100 from being 8 in binary fractions.
 func room(bound, share float64) uint32 {
 	return uint32(max(math.Ceil(bound*share-1e-9), 1))
+}
+
+// Words say in one line what is configured.
+func (c *Config) Words() string {
+	var words string
+	switch {
+	case c.Adaptive && c.InFlight > 0:
+		words = fmt.Sprintf("a learned bound of at most %d", c.InFlight)
+	case c.Adaptive:
+		words = "a learned bound"
+	default:
+		words = fmt.Sprintf("at most %d", c.InFlight)
+	}
+	return fmt.Sprintf("%s at once: high to %s of it, normal to %s, low to %s", words, c.High, c.Normal, c.Low)
 }

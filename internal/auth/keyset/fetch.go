@@ -29,10 +29,14 @@ func CheckURL(text string) error {
 	if u.User != nil || u.Fragment != "" {
 		return errors.New("a key set URL has no user name and no fragment")
 	}
-	if u.Scheme == "https" || (u.Scheme == "http" && loopback(u.Hostname())) {
-		return nil
+	if !fetchable(u) {
+		return errors.New("keys are fetched over https, or over http from loopback only")
 	}
-	return errors.New("keys are fetched over https, or over http from loopback only")
+	return nil
+}
+
+func fetchable(u *url.URL) bool {
+	return u.Scheme == "https" || (u.Scheme == "http" && loopback(u.Hostname()))
 }
 
 func loopback(host string) bool {
@@ -64,17 +68,39 @@ type page struct {
 	fresh time.Duration
 }
 
-// get fetches the key set once. Redirects are not followed: nobody but the configuration says where keys come from.
-func (r *Remote) get(ctx context.Context) (page, error) {
+// fetch gets the key set, from where the provider says when there is one. What else goes wrong there goes wrong for the key
+// set: a provider that tells nonsense may have been taken over.
+func (r *Remote) fetch(ctx context.Context) (page, error) {
+	url := r.url
+	if r.provider != nil {
+		var err error
+		if url, err = r.locate(ctx); err != nil {
+			return page{}, err
+		}
+	}
+	if url != r.from { // what was said of another URL says nothing of this one
+		r.from, r.etag = url, ""
+	}
+	return r.get(ctx, source{url: url, what: "keys", accept: "application/jwk-set+json, application/json", etag: r.etag, max: MaxBody})
+}
+
+// source is what is fetched: at most max bytes.
+type source struct {
+	url, what, accept, etag string
+	max                     int
+}
+
+// get fetches once. Redirects are not followed: nobody but the configuration says where keys come from.
+func (r *Remote) get(ctx context.Context, from source) (page, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, from.url, nil)
 	if err != nil {
 		return page{}, errors.New("the URL can't be used")
 	}
-	request.Header.Set("Accept", "application/jwk-set+json, application/json")
-	if r.etag != "" {
-		request.Header.Set("If-None-Match", r.etag)
+	request.Header.Set("Accept", from.accept)
+	if from.etag != "" {
+		request.Header.Set("If-None-Match", from.etag)
 	}
 	answer, err := r.client.Do(request)
 	if err != nil {
@@ -82,26 +108,26 @@ func (r *Remote) get(ctx context.Context) (page, error) {
 		if errors.As(err, &wrapped) { // its text holds the URL, whose query may be confidential
 			err = wrapped.Err
 		}
-		return page{}, fmt.Errorf("fetch keys: %w", err)
+		return page{}, fmt.Errorf("fetch %s: %w", from.what, err)
 	}
 	defer answer.Body.Close()
-	return read(answer, r.etag != "")
+	return from.read(answer)
 }
 
-func read(answer *http.Response, conditional bool) (page, error) {
+func (from *source) read(answer *http.Response) (page, error) {
 	p := page{etag: answer.Header.Get("ETag"), fresh: freshness(answer.Header.Get("Cache-Control"))}
-	if answer.StatusCode == http.StatusNotModified && conditional {
+	if answer.StatusCode == http.StatusNotModified && from.etag != "" {
 		return p, nil
 	}
 	if answer.StatusCode != http.StatusOK {
-		return page{}, fmt.Errorf("fetch keys: status %d", answer.StatusCode)
+		return page{}, fmt.Errorf("fetch %s: status %d", from.what, answer.StatusCode)
 	}
-	body, err := io.ReadAll(io.LimitReader(answer.Body, MaxBody+1))
+	body, err := io.ReadAll(io.LimitReader(answer.Body, int64(from.max)+1))
 	if err != nil {
-		return page{}, fmt.Errorf("fetch keys: %w", err)
+		return page{}, fmt.Errorf("fetch %s: %w", from.what, err)
 	}
-	if len(body) > MaxBody {
-		return page{}, fmt.Errorf("fetch keys: more than %d bytes", MaxBody)
+	if len(body) > from.max {
+		return page{}, fmt.Errorf("fetch %s: more than %d bytes", from.what, from.max)
 	}
 	p.body = body
 	if p.body == nil {

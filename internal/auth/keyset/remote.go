@@ -33,20 +33,24 @@ type Fetched struct {
 
 // RemoteConfig is where keys come from.
 type RemoteConfig struct {
-	URL        string
+	URL        string   // of the key set; "": the provider's document says it
+	Issuer     string   // without URL: the provider, as CheckIssuer takes it
+	Hosts      []string // without URL: where the key set may be, besides the issuer's own host
 	Algorithms []*Algorithm
 	MaxAge     time.Duration     // of the last good set; 0: 24 h
 	Transport  http.RoundTripper // nil: its own
 	Observe    func(Fetched)     // called by the refreshing goroutine after every fetch; nil: nobody asks
 }
 
-// Remote is a key set behind a URL. One goroutine refreshes it until Close.
+// Remote is a key set behind a URL, or behind a provider's document that says the URL. One goroutine refreshes it until
+// Close.
 type Remote struct {
-	url     string
-	allowed []*Algorithm
-	maxAge  time.Duration
-	client  *http.Client
-	observe func(Fetched)
+	url      string // "": of the last document
+	provider *provider
+	allowed  []*Algorithm
+	maxAge   time.Duration
+	client   *http.Client
+	observe  func(Fetched)
 
 	set  atomic.Pointer[Set]
 	good atomic.Int64 // when a fetch last succeeded, in Unix nanoseconds
@@ -60,6 +64,7 @@ type Remote struct {
 	waiting atomic.Int32
 
 	etag   string // of the goroutine alone
+	from   string // the URL that etag is of
 	ctx    context.Context
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -71,6 +76,9 @@ func NewRemote(cfg RemoteConfig) *Remote {
 	r := &Remote{
 		url: cfg.URL, allowed: cfg.Algorithms, maxAge: cfg.MaxAge, observe: cfg.Observe,
 		tried: make(chan struct{}), wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel, done: make(chan struct{}),
+	}
+	if cfg.URL == "" {
+		r.provider = &provider{issuer: cfg.Issuer, hosts: cfg.Hosts}
 	}
 	if r.maxAge == 0 {
 		r.maxAge = usualMaxAge
@@ -210,7 +218,7 @@ func backoff(failures int) time.Duration {
 }
 
 func (r *Remote) refresh() (time.Duration, error) {
-	p, err := r.get(r.ctx)
+	p, err := r.fetch(r.ctx)
 	if r.ctx.Err() != nil {
 		return 0, r.ctx.Err()
 	}

@@ -3,8 +3,8 @@
 //
 // It promises that asking takes no lock and allocates nothing, that an entry stays until no token it is about can be alive,
 // and that the number of entries has a bound: past it a revocation is refused with ErrFull, never dropped in silence. It
-// does not verify tokens. With a Store, what one node revokes reaches the others by Merge; when the Store can't be reached
-// for longer than the grace, Known is false, and callers have to refuse.
+// does not verify tokens. With a Store, a Follower brings what one node revokes to the others; when the Store can't be
+// reached for longer than the grace, Known is false, and callers have to refuse.
 package revoke
 
 import (
@@ -16,8 +16,9 @@ import (
 	"time"
 )
 
-// Errors of Revoke.
+// Errors of Revoke, and of a Store.
 var (
+	ErrGone    = errors.New("the store of revocations is not the one that it was")
 	ErrFull    = errors.New("as many revocations are kept as there is room for")
 	ErrUnclear = errors.New("a revocation names an issuer and exactly one of jti, sid and sub")
 )
@@ -34,9 +35,11 @@ type Entry struct {
 
 // Store shares revocations among nodes.
 type Store interface {
-	// Add keeps an entry until its Until; it returns when the other nodes can read it.
+	// Add keeps an entry until its Until; it returns when the other nodes can read it. To add what is there already, or
+	// less, changes nothing.
 	Add(ctx context.Context, e Entry) error
-	// Since gives what was added after a cursor, "" for everything, and the next cursor.
+	// Since gives a page of what was added after a cursor, "" for everything, and the next cursor; an empty page is the
+	// last. The error is ErrGone when the store does not know the cursor, since it lost what it had.
 	Since(ctx context.Context, cursor string) (added []Entry, next string, err error)
 }
 
@@ -185,6 +188,9 @@ func (l *List) put(n name, m mark, now time.Time) error {
 		}
 	}
 	part := l.part(n.value)
+	if old, there := l.find(n); there && m.before <= old.before && m.until <= old.until {
+		return nil // a Store tells again and again what is known
+	}
 	next, dropped := alive(part.Load(), now)
 	if old, there := next[n]; there {
 		m = mark{max(m.before, old.before), max(m.until, old.until)}

@@ -54,15 +54,22 @@ func (e *entry) rate(now int64) float64 {
 // level is what could be taken: held here and left in the store, as far as is known. Other gateways may be faster.
 func (e *entry) level(now int64) float64 {
 	burst := e.limit.Burst()
-	left := burst
-	if e.known {
-		left = e.left
-		if e.limit.Kind() == ratelimit.Bucket || e.limit.Quota().Rolling {
-			left = min(burst, left+time.Duration(now-e.leftAt).Seconds()*e.limit.Rate())
-		}
-	}
-	return max(-burst, min(burst, left+float64(e.held)-float64(e.debt)))
+	return max(-burst, min(burst, e.stored(now)+float64(e.held)-float64(e.debt)))
 }
+
+// stored is what the store has now, as far as is known.
+func (e *entry) stored(now int64) float64 {
+	switch {
+	case !e.known:
+		return e.limit.Burst()
+	case isCalendar(e.limit):
+		return e.left
+	}
+	return min(e.limit.Burst(), e.left+time.Duration(now-e.leftAt).Seconds()*e.limit.Rate())
+}
+
+// answeredSince reports that the store has answered, and not failed after it.
+func (e *entry) answeredSince(since int64) bool { return e.known && e.leftAt >= since && e.fails == 0 }
 
 // share is the most that one lease may hold: a tenth of the burst, or of a quota's remainder, divided by the fleet.
 func (e *entry) share(fleet int) float64 {

@@ -129,12 +129,13 @@ var errFault = errors.New("store is gone")
 
 // link is one gateway's way to the store.
 type link struct {
-	store    *ideal
-	mu       sync.Mutex
-	fault    fault
-	latency  func() time.Duration // of a round trip; 0: answered inside the call
-	gateways int
-	lost     int64 // tokens that the store granted and this gateway never heard of, or that it could not give back
+	store     *ideal
+	mu        sync.Mutex
+	fault     fault
+	latency   func() time.Duration // of a round trip; 0: answered inside the call
+	gateways  int
+	uncounted bool
+	lost      int64 // tokens that the store granted and this gateway never heard of, or that it could not give back
 }
 
 func newLink(store *ideal, latency time.Duration) *link {
@@ -164,10 +165,10 @@ func nameOf(key []byte) (n Name) {
 	return n
 }
 
-func (l *link) Gateways() int {
+func (l *link) Gateways() (n int, sure bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.gateways
+	return l.gateways, !l.uncounted
 }
 
 func (l *link) Draw(d Draw, done func(Grant)) {

@@ -62,15 +62,17 @@ func (l *latency) clock(base time.Time, now int64) time.Time {
 type fleet struct {
 	sync.Mutex
 	n      atomic.Int64 // every decision reads it
+	sure   atomic.Bool  // it was counted, and not only as the first one that came
 	base   int
 	minute int64
 }
 
 func (f *fleet) size() int { return int(f.n.Load()) }
 
-func (f *fleet) update(n int, now int64) {
+func (f *fleet) update(n int, sure bool, now int64) {
 	f.Lock()
 	defer f.Unlock()
+	f.sure.Store(sure)
 	n = max(1, n)
 	switch minute := now / int64(time.Minute); {
 	case minute == 0: // the first answers are a count that grows as gateways are found

@@ -18,10 +18,10 @@ func (s *Store) decideAlone(parts []part, charges []ratelimit.Charge, now int64)
 		if parts[i].verdict != failing {
 			continue
 		}
-		switch failure := c.Limit.OnStoreFailure(); {
-		case failure == ratelimit.FailAllow:
+		switch {
+		case c.Limit.OnStoreFailure() == ratelimit.FailAllow:
 			s.recorder.Fallback(c.Limit.Name(), PolicyAllow)
-		case failure == ratelimit.FailDeny && !c.Limit.Shadow():
+		case failsClosed(c.Limit):
 			s.recorder.Fallback(c.Limit.Name(), PolicyDeny)
 			c.Admitted = false
 			return false, ErrDown
@@ -31,7 +31,7 @@ func (s *Store) decideAlone(parts []part, charges []ratelimit.Charge, now int64)
 				c.Admitted, c.Level, c.Wait = false, 0, time.Duration(p.paid-now)
 				return false, nil
 			}
-			local = append(local, s.localCharge(c, now))
+			local = append(local, s.localCharge(parts[i].entry, c, now))
 		}
 	}
 	allowed, err := s.takeLocal(local)
@@ -57,10 +57,10 @@ func (s *Store) bookAlone(parts []part, charges, local []ratelimit.Charge, allow
 		if usesLocal(c.Limit) {
 			l := &local[next]
 			next++
-			c.Admitted, c.Level, c.Wait = l.Admitted, l.Level, l.Wait
+			c.Admitted, c.Level, c.Wait, c.Reset = l.Admitted, l.Level, l.Wait, l.Reset
 		}
 		if allowed && c.Admitted {
-			c.Seat = p.entry.seat(usesLocal(c.Limit))
+			c.Seat = p.entry.seat(true)
 			s.admitAlone(p.entry, p.cost, now)
 			if usesLocal(c.Limit) {
 				p.entry.past.pay(p.cost, local[next-1].Limit, now)
@@ -70,8 +70,13 @@ func (s *Store) bookAlone(parts []part, charges, local []ratelimit.Charge, allow
 	}
 }
 
+// failsClosed: a shadow does not, it refuses nothing.
+func failsClosed(l *ratelimit.Limit) bool {
+	return l.OnStoreFailure() == ratelimit.FailDeny && !l.Shadow()
+}
+
 func usesLocal(l *ratelimit.Limit) bool {
-	return l.OnStoreFailure() == ratelimit.FailLocal || l.OnStoreFailure() == ratelimit.FailDeny && l.Shadow()
+	return l.OnStoreFailure() != ratelimit.FailAllow && !failsClosed(l)
 }
 
 // pay shuts a local bucket for as long as the tokens take that a request cost beyond a full one.
@@ -81,25 +86,37 @@ func (p *past) pay(cost int64, part *ratelimit.Limit, now int64) {
 	}
 }
 
-// localCharge is a charge of this gateway's part of the limit. A gateway that has never met the store may be one that was
-// just restarted: its buckets are worth what they would be had they begun with one token when it did.
-func (s *Store) localCharge(c *ratelimit.Charge, now int64) ratelimit.Charge {
+// localCharge is a charge of this gateway's part of the limit.
+func (s *Store) localCharge(e *entry, c *ratelimit.Charge, now int64) ratelimit.Charge {
 	part := s.shares.of(c.Limit, s.fleet.size())
-	local := ratelimit.Charge{Limit: part, Key: c.Key, Cost: min(c.Cost, part.Burst())}
-	if s.met.Load() || part.Kind() != ratelimit.Bucket {
-		return local
+	s.ground(e, part, c.Key, now)
+	return ratelimit.Charge{Limit: part, Key: c.Key, Cost: min(c.Cost, part.Burst())}
+}
+
+// ground makes a local bucket hold what it may. After each answer of the store that is the gateway's part of what the store had:
+// a key that has just spent its burst is not given another one because the store is slow for a moment. Of a key that nothing is
+// known of it is all, but for a gateway that has never met the store, or does not know how many it shares with: that may be one
+// that was just restarted, and its buckets are worth what they would be had they begun with one token when it did.
+func (s *Store) ground(e *entry, part *ratelimit.Limit, key []byte, now int64) {
+	worth, young := part.Burst(), part.Burst()
+	if part.Kind() == ratelimit.Bucket && !(s.met.Load() && s.fleet.sure.Load()) {
+		young = min(young, 1+math.Floor(time.Duration(now).Seconds()*part.Rate()))
 	}
-	worth := 1 + math.Floor(time.Duration(now).Seconds()*part.Rate())
-	if peek := (ratelimit.Charge{Limit: part, Key: c.Key}); worth < part.Burst() {
-		one := []ratelimit.Charge{peek}
-		_, _ = s.local.Take(context.Background(), one)
-		if one[0].Level >= part.Burst() { // new
-			one[0] = peek
-			one[0].Cost = part.Burst() - worth
-			_, _ = s.local.Take(context.Background(), one)
-		}
+	answered := e.known && (e.past == nil || e.past.grounded != e.leftAt+1)
+	if answered {
+		p := e.remember()
+		p.grounded = e.leftAt + 1
+		worth = part.Burst()/e.limit.Burst()*(e.stored(now)-float64(e.debt)) - float64(s.alone(e, now))
+	} else if young == part.Burst() {
+		return
 	}
-	return local
+	one := []ratelimit.Charge{{Limit: part, Key: key}}
+	_, _ = s.local.Take(context.Background(), one) // a look
+	if !answered && one[0].Level < part.Burst() {
+		return // not new
+	}
+	one[0].Admitted, one[0].Change = true, min(worth, young)-one[0].Level
+	s.local.Settle(context.Background(), one)
 }
 
 // shares keeps the parts of limits: making one copies it.

@@ -10,13 +10,15 @@ import (
 // past is what an entry must remember beyond its lease: what was drawn in a quota's period, so that a store which lost its
 // count can be told, and what was admitted without the store, so that it isn't given twice.
 type past struct {
-	begins int64 // of a calendar period, Unix nanoseconds; of a rolling one: drawn has faded until then
-	drawn  int64 // in the period, net
-	slot   int64 // of now
-	now    int64 // admitted alone in this slot
-	before int64 // and in the one before it
-	during int64 // of now: since the draw that is to bring it was sent
-	paid   int64 // until then a request that cost more than a local bucket holds is being paid for
+	begins   int64 // of a calendar period, Unix nanoseconds; of a rolling one: drawn has faded until then
+	latest   int64 // of a rolling one: when tokens were drawn last
+	drawn    int64 // in the period, net
+	slot     int64 // of now
+	now      int64 // admitted alone in this slot
+	before   int64 // and in the one before it
+	during   int64 // of now: since the draw that is to bring it was sent
+	grounded int64 // after which answer the local bucket was set, and one
+	paid     int64 // until then a request that cost more than a local bucket holds is being paid for
 }
 
 func (e *entry) remember() *past {

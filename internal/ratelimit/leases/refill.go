@@ -37,7 +37,7 @@ func (s *Store) begin(e *entry, cost, now int64) *call {
 func (s *Store) take(e *entry, d Draw, cost, now int64) *call {
 	f := &flight{done: make(chan struct{}), began: now, want: max(0, d.Want), cost: cost}
 	f.debt, f.local = s.takeDebt(e, now)
-	d.Debt = min(f.debt+f.local, int64(e.limit.Burst()))
+	d.Debt = min(f.debt+f.local, mostDebt(e.limit))
 	e.flight = f
 	s.watch(e)
 	return &call{entry: e, flight: f, draw: d}
@@ -70,7 +70,7 @@ func (s *Store) excess(e *entry, now int64) *call {
 }
 
 func (s *Store) drawOf(e *entry, want, now int64) Draw {
-	d := Draw{Name: e.name, Limit: e.limit, Want: want}
+	d := Draw{Name: e.name, Limit: e.limit, Want: want, First: want > 0 && !e.known && e.leftAt == 0}
 	if e.limit.Kind() == ratelimit.Window {
 		s.describePeriod(&d, e, now)
 	}
@@ -123,6 +123,7 @@ func (s *Store) finish(c *call, g Grant) *call {
 		return nil
 	}
 	s.met.Store(true)
+	s.heard.Store(now)
 	s.latency.learn(f.began, now, s.began, g.Now)
 	s.recorder.Lease(EventDrawn, g.Tokens)
 	if c.draw.Debt > 0 {
@@ -139,7 +140,7 @@ func (s *Store) book(c *call, g Grant, now int64) *call {
 	e, f := c.entry, c.flight
 	e.fails, e.down = 0, 0
 	e.left, e.leftAt, e.known = g.Left, now, true
-	if f.local > 0 {
+	if f.local > 0 && e.past != nil { // it may have been reset since
 		e.past.settled()
 	}
 	if e.limit.Kind() == ratelimit.Window && !s.bookPeriod(c, &g, now) {
@@ -177,7 +178,7 @@ func (s *Store) postpone(e *entry, f *flight, g Grant, now int64) {
 
 // fail notes that nothing is known of a draw. Its tokens are lost, its debt is not.
 func (s *Store) fail(e *entry, f *flight, now int64) {
-	e.debt = min(e.debt+f.debt, int64(e.limit.Burst()))
+	e.debt = min(e.debt+f.debt, mostDebt(e.limit))
 	most := min(rejoin, 25*time.Millisecond<<min(e.fails, 8))
 	e.down = now + int64(time.Millisecond) + rand.Int64N(int64(most))
 	e.fails = min(e.fails+1, 100)

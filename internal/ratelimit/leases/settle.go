@@ -35,7 +35,7 @@ func (s *Store) settle(c *ratelimit.Charge) {
 	case n < 0:
 		took := min(e.held, -n)
 		e.held -= took
-		e.debt = min(e.debt-n-took, int64(c.Limit.Burst()))
+		e.debt = min(e.debt-n-took, mostDebt(c.Limit))
 		s.name(e, c) // the sweep brings it if no request does
 		s.watch(e)
 	}
@@ -45,6 +45,9 @@ func (s *Store) settle(c *ratelimit.Charge) {
 	sh.Unlock()
 	s.send(refund)
 }
+
+// mostDebt empties a bucket that is full and takes a burst of debt; the store goes no further down.
+func mostDebt(l *ratelimit.Limit) int64 { return 2 * int64(l.Burst()) }
 
 // refund takes tokens back; those above a lease go on to the store.
 func (s *Store) refund(e *entry, c *ratelimit.Charge, n, now int64) *call {

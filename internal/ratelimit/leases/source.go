@@ -25,6 +25,7 @@ type Draw struct {
 	Drawn int64            // of a Window: what this gateway has of the period Begins, net; a store that doesn't know of it any more takes it off first
 	// Begins and Ends are a calendar Window's period by this gateway's guess of the store's clock; zero otherwise.
 	Begins, Ends time.Time
+	First        bool // this gateway knows nothing of the bucket yet: others go first
 }
 
 // Grant is the answer.
@@ -45,6 +46,6 @@ type Source interface {
 	Name(key []byte) (Name, bool)
 	// Draw never blocks. done is called exactly once, with an error at once when the store is known to be down.
 	Draw(d Draw, done func(Grant))
-	// Gateways is how many were alive when last heard of, at least 1.
-	Gateways() int
+	// Gateways is how many were alive when last heard of, at least 1; not sure in the first moments of a fleet.
+	Gateways() (n int, sure bool)
 }

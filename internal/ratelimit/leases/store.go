@@ -81,6 +81,7 @@ type Store struct {
 	total   atomic.Int64 // entries
 	lively  atomic.Int64 // of them in a list of the sweep
 	met     atomic.Bool  // the store has answered
+	heard   atomic.Int64 // when it did last
 	closed  atomic.Bool
 	calls   atomic.Int64 // draws without an answer
 	quiet   chan struct{}
@@ -113,7 +114,7 @@ func New(cfg Config, src Source, local *ratelimit.Memory, rec Recorder) *Store {
 		seed: maphash.MakeSeed(), began: time.Now(),
 		quiet: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
-	s.fleet.update(src.Gateways(), 0)
+	s.count(0)
 	for i := range s.shards {
 		s.shards[i].entries = map[uint64]*entry{}
 	}
@@ -148,6 +149,12 @@ func (s *Store) Close(ctx context.Context) error {
 
 // Len is the number of keys held.
 func (s *Store) Len() int { return int(s.total.Load()) }
+
+// count reads how many gateways there are.
+func (s *Store) count(now int64) {
+	n, sure := s.src.Gateways()
+	s.fleet.update(n, sure, now)
+}
 
 // now is the time since the store began. It never goes back, whatever happens to the machine's clock.
 func (s *Store) now() int64 { return int64(time.Since(s.began)) }

@@ -58,6 +58,7 @@ func (s *Store) overflowHash(hash uint64, l *ratelimit.Limit) uint64 {
 func (e *entry) adopt(l *ratelimit.Limit) {
 	if e.limit.Kind() != l.Kind() {
 		e.held, e.debt, e.void, e.deny, e.known, e.past = 0, 0, 0, 0, false, nil
+		e.flight = nil // what it brings counts something else: it goes back
 	}
 	e.limit = l
 }
@@ -98,7 +99,7 @@ func (s *Store) sweepUntilStopped() {
 		case <-ticker.C:
 		}
 		now := s.now()
-		s.fleet.update(s.src.Gateways(), now)
+		s.count(now)
 		if s.total.Load() == 0 || s.lively.Load() == 0 && round%sweepSlowly != 0 {
 			continue
 		}

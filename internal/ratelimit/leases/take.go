@@ -2,9 +2,7 @@ package leases
 
 import (
 	"context"
-	"fmt"
 	"hash/maphash"
-	"time"
 
 	"github.com/oncegate/oncegate/internal/ratelimit"
 )
@@ -51,7 +49,7 @@ func (s *Store) Take(ctx context.Context, charges []ratelimit.Charge) (bool, err
 		p.entry = s.find(p.hash, c, now)
 		p.hash = p.entry.hash
 		p.entry.ask(c.Cost, now)
-		s.look(p, c, now, false)
+		s.look(p, c, now, inTime)
 	}
 	if !anyShort(parts, charges) {
 		return s.decide(parts, charges, now)
@@ -59,13 +57,16 @@ func (s *Store) Take(ctx context.Context, charges []ratelimit.Charge) (bool, err
 	return s.await(ctx, parts, charges, now)
 }
 
-// look finds out about one charge. late says that there is no more time to wait.
-func (s *Store) look(p *part, c *ratelimit.Charge, now int64, late bool) {
+// inTime is for a look after which there is time to wait.
+const inTime = -1
+
+// look finds out about one charge. late is since when the request has waited and can't any more, or inTime.
+func (s *Store) look(p *part, c *ratelimit.Charge, now, late int64) {
 	e := p.entry
 	e.expire(now)
 	level := e.level(now)
 	floor := int64(c.Floor)
-	c.Level, c.Wait, c.Seat = level, 0, 0
+	c.Level, c.Wait, c.Seat, c.Reset = level, 0, 0, e.ends(now)
 	switch {
 	case c.Cost+c.Floor > c.Limit.Burst():
 		p.verdict, c.Wait = refused, ratelimit.Never
@@ -75,7 +76,9 @@ func (s *Store) look(p *part, c *ratelimit.Charge, now int64, late bool) {
 		p.verdict = enough
 	case floor > 0 && e.known && level < c.Cost+c.Floor, now < e.deny && p.cost+floor >= e.denied:
 		p.verdict, c.Wait = refused, e.wait(c.Cost+c.Floor, now)
-	case late, now < e.down, s.closed.Load(), !s.name(e, c), e.flight != nil && now-e.flight.began > int64(hardWait):
+	case late != inTime && p.outrun(c, late):
+		p.verdict, c.Wait = refused, e.wait(c.Cost+c.Floor, now)
+	case late != inTime, now < e.down, s.closed.Load(), !s.name(e, c), e.flight != nil && now-e.flight.began > int64(hardWait):
 		p.verdict = failing
 	default:
 		p.verdict = short
@@ -84,6 +87,13 @@ func (s *Store) look(p *part, c *ratelimit.Charge, now int64, late bool) {
 	if p.verdict == refused {
 		c.Level = min(level, max(0, c.Cost+c.Floor-1))
 	}
+}
+
+// outrun reports that the store is well and others were faster at taking what it sent: that is a refusal, not a failure. Where
+// a failure is no error the policy of an outage decides as long as the store has enough for all who wait.
+func (p *part) outrun(c *ratelimit.Charge, since int64) bool {
+	e := p.entry
+	return e.answeredSince(since) && (failsClosed(c.Limit) || e.left < float64(e.pending)+c.Cost+c.Floor)
 }
 
 // reserved is what waiting requests have drawn: who comes later must not take that, or they might wait in vain.
@@ -159,108 +169,6 @@ func (s *Store) sendAll(parts []part) {
 		s.send(parts[i].refill)
 		parts[i].refill = nil
 	}
-}
-
-// await draws for the short charges and looks again, until it can decide or has no more time. The shards are locked.
-func (s *Store) await(ctx context.Context, parts []part, charges []ratelimit.Charge, now int64) (bool, error) {
-	timer := time.NewTimer(s.patience())
-	defer timer.Stop()
-	began := now
-	for late := false; ; {
-		s.join(parts, now)
-		s.unlock(parts)
-		s.sendAll(parts)
-		err := waitFor(ctx, parts, timer, &late)
-		s.lock(parts)
-		now = s.now()
-		leave(parts)
-		if err != nil {
-			return s.giveUp(parts, now, err)
-		}
-		if more := time.Duration(began-now) + maxWait; late && more > 0 && answered(parts, began) {
-			timer.Reset(more)
-			late = false
-		}
-		for i := range parts {
-			s.look(&parts[i], &charges[i], now, late)
-		}
-		if !anyShort(parts, charges) {
-			return s.decide(parts, charges, now)
-		}
-	}
-}
-
-func (s *Store) patience() time.Duration {
-	if s.cfg.Wait > 0 {
-		return s.cfg.Wait
-	}
-	return s.latency.patience()
-}
-
-// join makes every short charge wait for a refill of its entry, its own or one that is under way.
-func (s *Store) join(parts []part, now int64) {
-	for i := range parts {
-		if p := &parts[i]; p.verdict == short {
-			p.waiting = true
-			p.entry.pending += p.cost
-		}
-	}
-	for i := range parts {
-		if p := &parts[i]; p.waiting {
-			if p.entry.flight == nil {
-				p.refill = s.begin(p.entry, p.cost, now)
-			}
-			p.flight = p.entry.flight
-		}
-	}
-}
-
-// waitFor returns when the refills are there, or sets late when the time is over.
-func waitFor(ctx context.Context, parts []part, timer *time.Timer, late *bool) error {
-	for i := range parts {
-		if !parts[i].waiting || parts[i].flight == nil || *late {
-			continue
-		}
-		select {
-		case <-parts[i].flight.done:
-		case <-timer.C:
-			*late = true
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
-// answered reports that the store is well: others were faster at taking what it sent.
-func answered(parts []part, since int64) bool {
-	for i := range parts {
-		if p := &parts[i]; p.verdict == short && (!p.entry.known || p.entry.leftAt < since || p.entry.fails > 0) {
-			return false
-		}
-	}
-	return true
-}
-
-func leave(parts []part) {
-	for i := range parts {
-		if p := &parts[i]; p.waiting {
-			p.waiting = false
-			p.entry.pending -= p.cost
-		}
-	}
-}
-
-// giveUp frees the locks for a request whose client has gone.
-func (s *Store) giveUp(parts []part, now int64, err error) (bool, error) {
-	for i := range parts {
-		if parts[i].flight != nil {
-			parts[i].refill = s.excess(parts[i].entry, now)
-		}
-	}
-	s.unlock(parts)
-	s.sendAll(parts)
-	return false, fmt.Errorf("waiting for tokens: %w", err)
 }
 
 // lock takes the locks of all parts, each once, in the order of the shards: two requests can't wait for each other.

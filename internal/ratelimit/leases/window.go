@@ -24,6 +24,14 @@ func (e *entry) expire(now int64) {
 	}
 }
 
+// ends is the time until a calendar period ends, as far as it is known.
+func (e *entry) ends(now int64) time.Duration {
+	if e.void == 0 || !isCalendar(e.limit) {
+		return 0
+	}
+	return max(1, time.Duration(e.void-now))
+}
+
 // describePeriod fills in what a draw says of a quota.
 func (s *Store) describePeriod(d *Draw, e *entry, now int64) {
 	p := e.remember()
@@ -38,8 +46,13 @@ func (s *Store) describePeriod(d *Draw, e *entry, now int64) {
 	d.Drawn = p.drawn
 }
 
-// fade lets the use of a rolling quota pass away, at this gateway's part of the rate.
+// fade lets the use of a rolling quota pass away, at this gateway's part of the rate, and all of it a period after the last draw:
+// the store has forgotten by then, too, and must not be told.
 func (p *past) fade(e *entry, now int64, fleet int) {
+	if now-p.latest >= int64(e.limit.Quota().Length()) {
+		p.drawn, p.begins = 0, now
+		return
+	}
 	rate := e.limit.Rate() / float64(fleet)
 	gone := int64(time.Duration(now-p.begins).Seconds() * rate)
 	if gone >= p.drawn {
@@ -56,7 +69,9 @@ func (s *Store) bookPeriod(c *call, g *Grant, now int64) bool {
 	brought := c.draw.Debt
 	if !isCalendar(e.limit) {
 		p.fade(e, now, s.fleet.size())
-		p.drawn += g.Tokens + brought
+		if p.drawn = min(p.drawn+g.Tokens+brought, e.limit.Quota().Count); g.Tokens+brought > 0 {
+			p.latest = c.flight.began
+		}
 		if g.Ends > 0 {
 			e.void = c.flight.began + int64(g.Ends)
 		}

@@ -3,8 +3,8 @@ package redis
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -23,6 +23,8 @@ type call struct {
 	args   []any
 	done   func(value any, err error)
 	due    time.Time // when its caller has waited enough
+	latest time.Time // to be sent
+	first  bool      // of a key that this gateway knows nothing of
 	asking bool      // follows an ASK
 	hops   int
 	probe  bool // goes out although the server is thought to be down
@@ -40,17 +42,19 @@ type node struct {
 	breaker breaker
 
 	mu     sync.Mutex
-	queue  []*call
+	queue  queue
+	window window
 	flying int
 	timer  *time.Timer // of gather
 	armed  bool
 	probe  *time.Timer
-	sample string // a key that failed: probes have its slot
+	missed atomic.Int32 // probes since it is down
+	sample string       // a key that failed: probes have its slot
 	closed bool
 }
 
 func newNode(owner *Source, client *goredis.Client) *node {
-	return &node{addr: client.Options().Addr, client: client, owner: owner}
+	return &node{addr: client.Options().Addr, client: client, owner: owner, window: window{room: widest}}
 }
 
 func (n *node) send(c *call) {
@@ -69,13 +73,12 @@ func (n *node) enqueue(c *call) error {
 	switch {
 	case n.closed:
 		return ErrDown
-	case len(n.queue) >= queueSize:
+	case !n.queue.add(c, time.Now()):
 		n.owner.rec.StoreCalls(resultRefused, 1, 0)
 		return ErrFull
 	}
-	n.queue = append(n.queue, c)
 	switch {
-	case n.flying == 0 || len(n.queue) >= batchSize && n.flying < maxFlying:
+	case n.flying == 0 || n.queue.len() >= batchSize && n.mayFly():
 		n.launch()
 	case !n.armed:
 		n.arm(gather)
@@ -99,68 +102,79 @@ func (n *node) gathered() {
 	n.armed = false
 	var late []*call
 	switch {
-	case n.closed || len(n.queue) == 0:
-	case n.flying < maxFlying:
+	case n.closed || n.queue.len() == 0:
+	case n.mayFly():
 		n.launch()
 	default:
-		late = n.overdue(time.Now())
+		_, late = n.queue.take(0, time.Now())
 		n.arm(10 * gather)
 	}
 	n.mu.Unlock()
+	n.refuse(late)
+}
+
+// mayFly tells whether one more pipeline may be under way. The caller holds n.mu.
+func (n *node) mayFly() bool { return n.flying < maxFlying && n.window.free() > 0 }
+
+// refuse answers calls that have waited for too long.
+func (n *node) refuse(late []*call) {
+	if len(late) == 0 {
+		return
+	}
+	n.owner.rec.StoreCalls(resultRefused, len(late), 0)
 	for _, c := range late {
 		c.done(nil, ErrFull)
 	}
 }
 
-// overdue removes the calls that nobody waits for any more. The caller holds n.mu.
-func (n *node) overdue(now time.Time) (late []*call) {
-	n.queue = slices.DeleteFunc(n.queue, func(c *call) bool {
-		over := !c.due.After(now)
-		if over {
-			late = append(late, c)
-		}
-		return over
-	})
-	return late
-}
-
 // launch sends what waits. The caller holds n.mu.
 func (n *node) launch() {
-	batch := n.take()
+	batch, late := n.take()
 	n.flying++
-	if !n.owner.spawn(func() { n.fly(batch) }) {
+	if !n.owner.spawn(func() { n.fly(batch, late) }) {
 		n.flying--
-		for _, c := range batch {
+		n.window.used -= len(batch)
+		for _, c := range append(batch, late...) {
 			go c.done(nil, ErrDown)
 		}
 	}
 }
 
-// take removes the next pipeline's calls. The caller holds n.mu.
-func (n *node) take() []*call {
-	batch := slices.Clone(n.queue[:min(len(n.queue), batchSize)])
-	n.queue = slices.Delete(n.queue, 0, len(batch))
-	return batch
+// take removes the next pipeline's calls, and those that are too late. The caller holds n.mu.
+func (n *node) take() (batch, late []*call) {
+	batch, late = n.queue.take(n.window.free(), time.Now())
+	n.window.used += len(batch)
+	return batch, late
 }
 
 // fly sends pipelines until nothing waits.
-func (n *node) fly(batch []*call) {
-	for len(batch) > 0 {
-		n.exchange(batch)
+func (n *node) fly(batch, late []*call) {
+	for {
+		n.refuse(late)
+		began := time.Now()
+		if len(batch) > 0 {
+			n.exchange(batch)
+		}
+		slow := time.Since(began) > n.owner.cfg.patience/slowPart
 		n.mu.Lock()
-		batch = n.take()
-		if len(batch) == 0 {
+		n.window.back(len(batch), slow)
+		batch, late = n.take()
+		over := len(batch)+len(late) == 0
+		if over {
 			n.flying--
 		}
 		n.mu.Unlock()
+		if over {
+			return
+		}
 	}
 }
 
 // drain answers all that wait.
 func (n *node) drain(err error) {
 	n.mu.Lock()
-	left := n.queue
-	n.queue = nil
+	left := append(n.queue.known, n.queue.strangers...)
+	n.queue = queue{}
 	n.mu.Unlock()
 	for _, c := range left {
 		c.done(nil, err)

@@ -6,12 +6,14 @@ import (
 )
 
 // breaker tells when a server is not to be asked: after 3 failures in a row, or when half of at least 20 round trips of a second
-// failed. It closes after some good probes.
+// failed. Round trips that were under way when another one failed are of the same row's entry: one hiccup is one failure, however
+// many pipelines it meets. It closes after some good probes.
 type breaker struct {
 	mu     sync.Mutex
 	open   bool
-	row    int // failures in a row
-	good   int // probes in a row
+	row    int       // failures in a row
+	last   time.Time // one
+	good   int       // probes in a row
 	since  time.Time
 	calls  int
 	failed int
@@ -24,7 +26,7 @@ const (
 )
 
 // record counts a round trip that was sent while the breaker was closed, and tells whether it opens now.
-func (b *breaker) record(ok bool, now time.Time) (opens bool) {
+func (b *breaker) record(ok bool, began, now time.Time) (opens bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.open {
@@ -34,10 +36,13 @@ func (b *breaker) record(ok bool, now time.Time) (opens bool) {
 		b.since, b.calls, b.failed = now, 0, 0
 	}
 	b.calls++
-	b.row++
-	if ok {
+	switch {
+	case ok:
 		b.row = 0
-	} else {
+	case began.Before(b.last):
+		b.failed++
+	default:
+		b.row, b.last = b.row+1, now
 		b.failed++
 	}
 	b.open = b.row >= rowLimit || b.calls >= leastSeen && 2*b.failed >= b.calls

@@ -13,7 +13,7 @@ func TestBreaker(t *testing.T) {
 	begin := time.Now()
 	feed := func(b *breaker, every time.Duration, results string) (opened int) {
 		for i, r := range results {
-			if b.record(r == '+', begin.Add(time.Duration(i)*every)) {
+			if b.record(r == '+', begin.Add(time.Duration(i)*every), begin.Add(time.Duration(i)*every)) {
 				return i + 1
 			}
 		}
@@ -36,7 +36,7 @@ func TestBreaker(t *testing.T) {
 	}
 	b := &breaker{}
 	feed(b, 1, "---")
-	if b.record(false, begin) || b.record(true, begin) || !b.isOpen() {
+	if b.record(false, begin, begin) || b.record(true, begin, begin) || !b.isOpen() {
 		t.Error("late answers change an open breaker")
 	}
 	for i, ok := range []bool{true, true, false, true, true, true} {
@@ -46,6 +46,16 @@ func TestBreaker(t *testing.T) {
 	}
 	if b.isOpen() || feed(b, 1, "--+") != 0 || b.probed(true) {
 		t.Error("it did not begin anew")
+	}
+	b = &breaker{}
+	at := func(ms time.Duration) time.Time { return begin.Add(ms * time.Millisecond) }
+	for i := range time.Duration(4) { // four pipelines in one hiccup
+		if b.record(false, at(i), at(20)) {
+			t.Error("one hiccup is an outage")
+		}
+	}
+	if b.record(false, at(20), at(40)) || !b.record(false, at(40), at(60)) {
+		t.Error("three of them in a row are not, or two are")
 	}
 }
 

@@ -210,8 +210,9 @@ func TestSentinelFailover(t *testing.T) {
 		fleet.AwaitFailover(old)
 		promoted := time.Now()
 		await(t, 10*time.Second, "service again", func() bool { return draw(t, s, leases.Draw{Name: name, Limit: slow, Want: 1}).Err == nil })
-		t.Logf("round %d: in service %v after the promotion, errors: %v", round, time.Since(promoted), l.said)
+		back := time.Since(promoted)
 		l.end()
+		t.Logf("round %d: in service %v after the promotion, errors: %v", round, back, l.said)
 		if after := spent(t, s, keys); after < before {
 			t.Errorf("round %d: %v were spent before and %v after; %d granted since", round, before, after, l.granted.Load()-granted)
 		}

@@ -86,7 +86,10 @@ const (
 	seatLife     = 10 * time.Second
 	seatBeat     = 3 * time.Second
 	aliveLife    = 10 * time.Second
+	firstBeat    = 250 * time.Millisecond // doubled until
 	aliveBeat    = 2 * time.Second
+	sureAfter    = 1500 * time.Millisecond // is how many gateways there are
+	probeFirst   = 25 * time.Millisecond   // doubled until
 	probeEvery   = 500 * time.Millisecond
 	probeAgain   = 10 * time.Millisecond // after a good one
 	goodProbes   = 3

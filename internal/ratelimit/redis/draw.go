@@ -50,7 +50,7 @@ func elsewhere(g leases.Grant, quota ratelimit.Quota) leases.Grant {
 func (s *Source) draw(d leases.Draw, due time.Time, done func(g leases.Grant, other bool)) {
 	kind := kindOf(d.Limit)
 	c := s.order(kind, d)
-	c.due = due
+	c.due, c.first = due, d.First
 	c.done = func(value any, err error) {
 		if err != nil {
 			done(leases.Grant{Err: err}, false)

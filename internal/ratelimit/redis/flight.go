@@ -53,9 +53,9 @@ func (n *node) trip(ctx context.Context, batch []*call, begin time.Time) {
 	}
 	n.owner.rec.StoreCalls(result, size, time.Since(begin))
 	if failed != nil {
-		n.judge(false, failed.key)
+		n.judge(false, failed.key, begin)
 	} else if size > 1 || !probes {
-		n.judge(true, "")
+		n.judge(true, "", begin)
 	}
 }
 

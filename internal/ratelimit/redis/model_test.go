@@ -31,6 +31,8 @@ func (m *bucketModel) draw(rate, burst float64, want, debt, now int64) (tokens i
 	if now > m.last {
 		m.level += float64(now-m.last) * rate / 1e6
 		m.last = now
+	} else if m.last-now > 10e6 {
+		m.last = now
 	}
 	m.level = max(-burst, min(burst, m.level))
 	m.level = max(-burst, m.level-float64(debt))

@@ -8,21 +8,27 @@ import (
 )
 
 // judge counts a round trip.
-func (n *node) judge(ok bool, sample string) {
+func (n *node) judge(ok bool, sample string, began time.Time) {
 	if ok {
-		n.breaker.record(true, time.Now())
+		n.breaker.record(true, began, time.Now())
 		return
 	}
 	n.mu.Lock()
 	n.sample = sample
 	n.mu.Unlock()
-	if !n.breaker.record(false, time.Now()) {
+	if !n.breaker.record(false, began, time.Now()) {
 		return
 	}
 	n.owner.rec.StoreState(n.addr, true)
 	n.owner.log.Warn("redis does not answer: shared limits do what on_store_failure says", "server", n.addr)
 	n.drain(ErrDown)
-	n.probeIn(jittered(probeEvery))
+	n.missed.Store(0)
+	n.probeIn(n.nextProbe())
+}
+
+// nextProbe is soon at first: what was slow for a moment is asked again in a moment, what is down every half second.
+func (n *node) nextProbe() time.Duration {
+	return jittered(min(probeEvery, probeFirst<<min(n.missed.Add(1)-1, 8)))
 }
 
 func (n *node) probeIn(d time.Duration) {
@@ -71,5 +77,5 @@ func (n *node) probed(err error) {
 		n.probeIn(probeAgain)
 		return
 	}
-	n.probeIn(jittered(probeEvery))
+	n.probeIn(n.nextProbe())
 }

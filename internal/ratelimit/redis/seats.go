@@ -213,7 +213,8 @@ func (s *Source) decide(c *ratelimit.Charge, a sat) error {
 // alone decides without Redis.
 func (s *Source) alone(c *ratelimit.Charge, err error) error {
 	limit, failure := int(c.Limit.Burst()), c.Limit.OnStoreFailure()
-	share := min(limit, max(1, limit/s.Gateways())) // a limit of none stays one of none
+	n, _ := s.Gateways()
+	share := min(limit, max(1, limit/n)) // a limit of none stays one of none
 	if failure == ratelimit.FailAllow {
 		share = -1
 	}

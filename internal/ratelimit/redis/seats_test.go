@@ -154,7 +154,7 @@ func TestSeatsOfTheDeadExpire(t *testing.T) {
 			t.Fatal("refused")
 		}
 	}
-	await(t, 5*time.Second, "two are alive", func() bool { return lives.Gateways() == 2 })
+	await(t, 5*time.Second, "two are alive", func() bool { return alive(lives) == 2 })
 	begin := time.Now()
 	abandon(dies)
 	if _, ok := acquire(t, lives, charge(limit, "k")); ok {
@@ -164,7 +164,7 @@ func TestSeatsOfTheDeadExpire(t *testing.T) {
 	if took := time.Since(begin); took > seatLife+time.Second {
 		t.Fatalf("after %v", took)
 	}
-	await(t, 3*time.Second, "one is alive", func() bool { return lives.Gateways() == 1 })
+	await(t, 3*time.Second, "one is alive", func() bool { return alive(lives) == 1 })
 	if n := len(lives.seats.held); n != 3 {
 		t.Fatalf("the living one holds %d seats", n)
 	}

@@ -37,15 +37,21 @@ type Source struct {
 	seats    *seats
 	me       string // this gateway among those that are alive
 	gateways atomic.Int64
+	counted  atomic.Bool  // gateways is sure
+	met      time.Time    // when it was counted first; of watch
+	beats    int          // since Redis was last away; of watch
 	clock    func() int64 // microseconds; nil but in tests: the server's
 	told     map[string]bool
 	wake     chan struct{}
+	resting  chan struct{} // closed by Close: no more beats
+	watched  chan struct{} // closed when watch has ended; nil: it never began
 
-	mu     sync.RWMutex
-	closed bool
-	end    context.Context
-	stop   context.CancelFunc
-	ended  sync.WaitGroup
+	mu      sync.RWMutex
+	closing bool
+	closed  bool
+	end     context.Context
+	stop    context.CancelFunc
+	ended   sync.WaitGroup
 }
 
 var (
@@ -79,7 +85,7 @@ func prepare(cfg Config, deps Deps) (*Source, error) {
 	}
 	s := &Source{
 		cfg: cfg, log: deps.Log, rec: deps.Recorder, names: names{cfg.Prefix + version}, me: "g" + unique(),
-		told: map[string]bool{}, wake: make(chan struct{}, 1),
+		told: map[string]bool{}, wake: make(chan struct{}, 1), resting: make(chan struct{}),
 	}
 	s.gateways.Store(1)
 	s.end, s.stop = context.WithCancel(context.Background())
@@ -105,18 +111,25 @@ func (s *Source) start(ctx context.Context) (*Source, error) {
 	if err != nil {
 		s.log.Warn("redis can't be used yet: shared limits do what on_store_failure says until it can", "error", err)
 	}
-	s.spawn(func() { s.watch(err) })
+	s.watched = make(chan struct{})
+	s.spawn(func() {
+		defer close(s.watched)
+		s.watch(err)
+	})
 	return s, nil
 }
 
 // Close ends what runs in the background and the connections. Calls that wait end with ErrDown, and so do later ones.
 func (s *Source) Close() error {
 	s.mu.Lock()
-	if s.closed {
+	if s.closing {
 		s.mu.Unlock()
 		return nil
 	}
+	s.closing = true
 	s.mu.Unlock()
+	close(s.resting)
+	s.awaitRest()
 	s.sayGoodbye()
 	s.mu.Lock()
 	s.closed = true
@@ -126,6 +139,19 @@ func (s *Source) Close() error {
 	s.ended.Wait()
 	s.fleet.disconnect()
 	return nil
+}
+
+// awaitRest lets a beat that is under way end: one that came after the goodbye would have us counted for as long as one that died.
+func (s *Source) awaitRest() {
+	if s.watched == nil {
+		return
+	}
+	bound := time.NewTimer(2 * replyTimeout)
+	defer bound.Stop()
+	select {
+	case <-s.watched:
+	case <-bound.C:
+	}
 }
 
 // spawn runs f in a goroutine that Close waits for; false when there is nothing to be run any more.
@@ -169,8 +195,9 @@ func (s *Source) ask(ctx context.Context, script *script, key string, args ...an
 	}
 }
 
-// Gateways is how many were alive when Redis was last heard of, at least 1.
-func (s *Source) Gateways() int { return int(s.gateways.Load()) }
+// Gateways is how many were alive when Redis was last heard of, at least 1. That is sure when they were counted for some seconds:
+// of a fleet that is started at once the first one is alone at first.
+func (s *Source) Gateways() (n int, sure bool) { return int(s.gateways.Load()), s.counted.Load() }
 
 func (s *Source) poke() {
 	select {

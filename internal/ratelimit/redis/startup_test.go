@@ -92,7 +92,7 @@ func TestUnreachableIsNoError(t *testing.T) {
 	if took := time.Since(begin); took > startTime+time.Second || !page.has("can't be used yet") {
 		t.Fatalf("after %v", took)
 	}
-	if _, ok := s.Name([]byte("k")); ok || s.Gateways() != 1 {
+	if _, ok := s.Name([]byte("k")); ok || alive(s) != 1 {
 		t.Fatal("a name without a secret")
 	}
 	srv.Restart()
@@ -120,14 +120,22 @@ func TestGateways(t *testing.T) {
 	srv := redistest.Start(t)
 	cfg := single(srv)
 	a, b, c := open(t, cfg, patient, Deps{}), open(t, cfg, patient, Deps{}), open(t, cfg, patient, Deps{})
-	all := func(n int) func() bool { return func() bool { return a.Gateways() == n && b.Gateways() == n } }
+	all := func(n int) func() bool { return func() bool { return alive(a) == n && alive(b) == n } }
+	began := time.Now()
 	await(t, 5*time.Second, "three are alive", all(3))
+	if took := time.Since(began); took > 3*firstBeat+time.Second {
+		t.Errorf("that was known after %v", took)
+	}
+	if _, sure := a.Gateways(); sure && time.Since(began) < sureAfter/2 {
+		t.Error("a number that was just read is sure")
+	}
 	c.Close()
 	await(t, 5*time.Second, "two are alive", all(2))
+	await(t, 5*time.Second, "it is sure", func() bool { _, sure := a.Gateways(); return sure })
 	srv.Kill()
 	time.Sleep(aliveBeat + 500*time.Millisecond) // longer than a beat: it failed
-	if !all(2)() {
-		t.Fatalf("%d, %d after an outage", a.Gateways(), b.Gateways())
+	if _, sure := a.Gateways(); !all(2)() || !sure {
+		t.Fatalf("%d, %d after an outage", alive(a), alive(b))
 	}
 }
 
@@ -188,5 +196,21 @@ func TestSilentServer(t *testing.T) {
 	defer s.Close()
 	if took := time.Since(begin); took > startTime+time.Second {
 		t.Fatalf("after %v", took)
+	}
+}
+
+func alive(s *Source) int { n, _ := s.Gateways(); return n }
+
+// A beat that comes after the goodbye would have a gateway that has left counted for as long as one that died.
+func TestNobodyComesBackAfterGoodbye(t *testing.T) {
+	srv := redistest.Start(t)
+	cfg := single(srv)
+	for range 30 {
+		s := open(t, cfg, patient, Deps{})
+		s.poke() // a beat, just now
+		s.Close()
+		if n, err := srv.Do("ZCARD", s.names.alive()); err != nil || n != int64(0) {
+			t.Fatalf("%v alive after all left, %v", n, err)
+		}
 	}
 }

@@ -20,20 +20,16 @@ func fatal(format string, args ...any) error {
 func (s *Source) watch(err error) {
 	seated := time.Now()
 	for surveyed := err == nil; ; {
-		every := aliveBeat
-		if err != nil {
-			every = jittered(probeEvery)
-		}
+		every := s.nextBeat(err)
 		tick := time.NewTimer(min(every, max(0, time.Until(seated.Add(seatBeat)))))
 		select {
 		case <-tick.C:
 		case <-s.wake:
-		case <-s.end.Done():
-		}
-		tick.Stop()
-		if s.end.Err() != nil {
+		case <-s.resting:
+			tick.Stop()
 			return
 		}
+		tick.Stop()
 		ctx, cancel := context.WithTimeout(s.end, startTime)
 		if !surveyed {
 			if err = s.survey(ctx); err != nil {
@@ -50,6 +46,16 @@ func (s *Source) watch(err error) {
 		}
 		cancel()
 	}
+}
+
+// nextBeat is soon at first: gateways that were started at once, or that all met Redis again, count each other anew.
+func (s *Source) nextBeat(err error) time.Duration {
+	if err != nil {
+		s.beats = 0
+		return jittered(probeEvery)
+	}
+	s.beats = min(s.beats+1, 8)
+	return min(aliveBeat, firstBeat<<(s.beats-1))
 }
 
 // complain tells once of what the administrator has to heal.
@@ -76,6 +82,12 @@ func (s *Source) renew(ctx context.Context) error {
 		return errStrange("alive", value)
 	}
 	s.gateways.Store(max(1, n))
+	if s.met.IsZero() {
+		s.met = time.Now()
+	}
+	if time.Since(s.met) >= sureAfter {
+		s.counted.Store(true)
+	}
 	return nil
 }
 

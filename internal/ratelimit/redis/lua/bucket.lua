@@ -12,6 +12,8 @@ if state then
   if now > last then -- a clock that was put back adds nothing, and nothing twice when it comes by again
     level = level + (now - last) * rate / 1000000
     last = now
+  elseif last - now > BEHIND then
+    last = now
   end
   level = math.max(-burst, math.min(burst, level)) -- the burst may have been changed
 end

@@ -1,5 +1,5 @@
 -- A quota of any span of a length: a hash of counts by the number of a 60th of it, n (the newest), w (its width in
--- microseconds), and a field for each gateway whose tokens are in the counts. A token is to be used in the 60th that it was
+-- microseconds), and a field for each gateway whose tokens are in the counts: its newest 60th when it drew last. A token is to be used in the 60th that it was
 -- drawn in or in the next one; so 62 of them together hold all that any span of the length can have seen.
 -- ARGV: quota, want (below zero: given back), debt, drawn, width, gateway, [time]
 -- Answers as window.lua does; begins is that of the newest 60th, the end that of the next one
@@ -16,8 +16,9 @@ for i = 1, #row, 2 do
 end
 local newest = math.floor(now / width)
 local edited = known.w and tonumber(known.w) ~= width
+if known.n and not edited and tonumber(known.n) - newest > math.max(KEEP, BEHIND / width) then edited = true end -- put back by more than a length
 if known.n and not edited then newest = math.max(newest, tonumber(known.n)) end -- the clock may stand still, not go back
-local gone = {}
+local gone, others = {}, {}
 for field, value in pairs(known) do
   local n = tonumber(field)
   if n and edited then -- another length: all that is counted counts from now
@@ -29,6 +30,9 @@ for field, value in pairs(known) do
     all = all + counts[n]
   elseif n then
     gone[#gone + 1] = field
+  elseif field ~= 'n' and field ~= 'w' and field ~= me then -- a gateway
+    others[#others + 1] = field
+    if not edited and (tonumber(value) or 0) <= newest - KEEP then gone[#gone + 1] = field end -- nothing of it counts any more
   end
 end
 counted = known[me]
@@ -68,7 +72,10 @@ end
 if want ~= 0 or debt > 0 or lost > 0 then
   if edited then changed[newest] = true end
   if #gone > 0 then redis.call('HDEL', KEYS[1], unpack(gone)) end
-  local set = {'HSET', KEYS[1], 'n', text(newest), 'w', text(width), me, '1'}
+  local set = {'HSET', KEYS[1], 'n', text(newest), 'w', text(width), me, text(newest)}
+  for i = 1, #others do
+    if edited then set[#set + 1], set[#set + 2] = others[i], text(newest) end
+  end
   for n in pairs(changed) do
     set[#set + 1] = text(n)
     set[#set + 1] = text(counts[n])
