@@ -13,7 +13,6 @@ import (
 // TestAccuracy measures A1 to A9 and prints the table. ONCEGATE_FLEET=full plays every cell; ONCEGATE_FLEET_TABLE names a file
 // that the table is written to.
 func TestAccuracy(t *testing.T) {
-	needShared(t)
 	seed := seed(t)
 	var table bytes.Buffer
 	Head(&table)
@@ -91,7 +90,6 @@ func TestGatewaysThatDoNotShareAreFound(t *testing.T) {
 
 // T5: a fleet that nobody called yet gets ten times the burst at once, on all gateways: A5.
 func TestColdStart(t *testing.T) {
-	needShared(t)
 	rule := AccuracyLimits[Hundred].Rule
 	fairly(t, "A5", func(try uint64) ([]string, float64) {
 		f := Open(t, binary(t), 8, Single(t, false), Document{Shared: true, Limits: AccuracyLimits})
@@ -110,7 +108,6 @@ func (f *Fleet) control(seed uint64, d time.Duration) []Arrival {
 
 // T6: gateways hold leases, pause, and get a burst: A6.
 func TestIdleThenBurst(t *testing.T) {
-	needShared(t)
 	f := Open(t, binary(t), 8, Single(t, false), Document{Shared: true, Limits: AccuracyLimits})
 	seed := seed(t)
 	for _, pause := range []time.Duration{100 * time.Millisecond, 300 * time.Millisecond, 2 * time.Second} {
@@ -130,7 +127,6 @@ func TestIdleThenBurst(t *testing.T) {
 
 // T7: ten requests at once on two gateways, five tokens that never come back: five are admitted, exactly.
 func TestParallelRequestsTakeExactlyTheBurst(t *testing.T) {
-	needShared(t)
 	d := Document{Shared: true, Limits: []Limit{{Name: "tight", Rule: Rule{1. / 3600, 5}, Spec: "rate: 1/1h, burst: 5"}}}
 	f := Open(t, binary(t), 2, Single(t, false), d)
 	exact := 0
@@ -151,7 +147,6 @@ func TestParallelRequestsTakeExactlyTheBurst(t *testing.T) {
 // T20: bursts with pauses that are much too short to fill the bucket again; an idle bucket must not be forgotten meanwhile.
 func TestPausesDoNotRefillABucket(t *testing.T) {
 	t.Parallel()
-	needShared(t)
 	rule := Rule{1, 60}
 	f := Open(t, binary(t), 2, Single(t, false), Document{Shared: true, Limits: []Limit{{Name: "slow", Rule: rule, Spec: "rate: 1/s, burst: 60"}}})
 	var arrivals []Arrival

@@ -11,7 +11,6 @@ import (
 // T15: every gateway is replaced in turn under four times the limit. Leases are given back, nothing is counted twice, and a
 // gateway that starts brings no burst of its own.
 func TestRollingRestart(t *testing.T) {
-	needShared(t)
 	n, rule := 3, Rule{200, 200}
 	if full() {
 		n = 8
@@ -81,7 +80,6 @@ func (f *Fleet) vitals() vitals {
 
 // T18, edge case 40: reloads keep the buckets and the one client of Redis.
 func TestReloadsKeepBucketsAndConnections(t *testing.T) {
-	needShared(t)
 	reloads := 40
 	if full() {
 		reloads = 500

@@ -59,7 +59,6 @@ func (s *Store) busiest() (most *redistest.Server) {
 // TestOutages has Redis fail under steady load. ONCEGATE_FLEET=full plays every fault, otherwise those of one server that last
 // shortest; ONCEGATE_FLEET_OUTAGES names a file for the table.
 func TestOutages(t *testing.T) {
-	needShared(t)
 	var table bytes.Buffer
 	OutageHead(&table)
 	for i, o := range outages {

@@ -12,7 +12,6 @@ import (
 // A10: whoever waits as long as Retry-After says is admitted. Each caller has a bucket of its own and changes gateways.
 func TestRetryAfterIsHonest(t *testing.T) {
 	t.Parallel()
-	needShared(t)
 	d := Document{Shared: true, Limits: []Limit{{Name: "two", Rule: Rule{2, 2}, Spec: "rate: 2/s, burst: 2"}, {Name: "slow", Rule: Rule{.4, 2}, Spec: "rate: 2/5s, burst: 2"}}}
 	f := Open(t, binary(t), 2, Single(t, false), d)
 	var obeyed, admitted atomic.Int64
@@ -61,7 +60,6 @@ func once(l Load, a Arrival) Request {
 // T12: 600 of 1000 a day are used when Redis forgets everything. What gateways remember having drawn counts again.
 func TestQuotaSurvivesFlushAll(t *testing.T) {
 	t.Parallel()
-	needShared(t)
 	if left := time.Until(time.Now().UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)); left < 30*time.Second {
 		time.Sleep(left + time.Second) // tomorrow has 1000 of its own
 	}
@@ -99,7 +97,6 @@ func TestQuotaSurvivesFlushAll(t *testing.T) {
 // T16, edge case 19: an edit of a live limit keeps what was used: no reload is a way to a full bucket.
 func TestEditOfALimitKeepsItsLevel(t *testing.T) {
 	t.Parallel()
-	needShared(t)
 	edited := func(burst int) Document {
 		return Document{Shared: true, Limits: []Limit{{Name: "edited", Rule: Rule{1. / 3600, 50}, Spec: fmt.Sprintf("rate: 1/1h, burst: %d", burst)}}}
 	}
@@ -122,7 +119,6 @@ func TestEditOfALimitKeepsItsLevel(t *testing.T) {
 // T37, edge cases 10 and 11: a bucket's name lives in Redis until it is full again, and hardly longer.
 func TestNamesLiveUntilTheirBucketIsFull(t *testing.T) {
 	t.Parallel()
-	needShared(t)
 	d := Document{Shared: true, Limits: []Limit{{Name: "drained", Rule: Rule{.1, 3}, Spec: "rate: 1/10s, burst: 3"}}}
 	f := Open(t, binary(t), 2, Single(t, false), d)
 	f.Send(within(t, time.Second), Burst(0, 10, 2, 0, 0))
@@ -142,7 +138,6 @@ func TestNamesLiveUntilTheirBucketIsFull(t *testing.T) {
 // T34, edge cases 34 and 35: a gateway that is killed frees its slots when they expire; one that lives keeps them.
 func TestSlotsOfADeadGatewayAreFreed(t *testing.T) {
 	t.Parallel()
-	needShared(t)
 	d := Document{Shared: true, Limits: []Limit{{Name: "slots", Spec: "in_flight: 4", Path: HoldPath}}}
 	f := Open(t, binary(t), 2, Single(t, false), d)
 	held, look := f.Load(4), Load{}

@@ -4,53 +4,10 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
-
-var shared struct {
-	once    sync.Once
-	missing string // why the shared tier can't be measured
-}
-
-// needShared skips a test while this gateway can't share limits, and fails it when ONCEGATE_FLEET asks for it.
-func needShared(t *testing.T) {
-	t.Helper()
-	shared.once.Do(func() { shared.missing = sharedMissing(t) })
-	switch {
-	case shared.missing == "":
-	case os.Getenv("ONCEGATE_FLEET") != "":
-		t.Fatal("this gateway does not share limits: ", shared.missing)
-	default:
-		t.Skip("this gateway does not share limits: ", shared.missing)
-	}
-}
-
-// sharedMissing asks the gateway: it must take scope: shared, and a request must reach Redis.
-func sharedMissing(t *testing.T) string {
-	store := Single(t, false)
-	d := Document{Shared: true, Limits: AccuracyLimits[:1]}
-	file := filepath.Join(t.TempDir(), "gateway.yaml")
-	text := d.text("127.0.0.1:1", "127.0.0.1:2", file+".data", store.Redis(), "http://127.0.0.1:3")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command(binary(t), "check", "-config", file).CombinedOutput(); err != nil {
-		return strings.TrimSpace(string(out))
-	}
-	f := Open(t, binary(t), 1, store, d)
-	f.Send(t.Context(), Burst(0, 3, 1, 0, 0))
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if store.Scripts() > 0 {
-			return ""
-		}
-	}
-	return "the document is taken, but Redis is never asked"
-}
 
 // within bounds a whole load, generously: it ends by itself.
 func within(t *testing.T, d time.Duration) context.Context {
