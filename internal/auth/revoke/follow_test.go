@@ -25,6 +25,7 @@ type shelf struct {
 	asks  int
 	wide  int           // entries of a page; 0: 3
 	slow  time.Duration // each Add
+	fails int           // that many Adds
 }
 
 func (s *shelf) enter(ctx context.Context) error {
@@ -43,6 +44,9 @@ func (s *shelf) Add(ctx context.Context, e Entry) error {
 	s.adds++
 	if err := s.enter(ctx); err != nil {
 		return err
+	}
+	if s.fails--; s.fails >= 0 {
+		return errors.New("a glitch")
 	}
 	if slow := s.slow; slow > 0 {
 		s.mu.Unlock()
@@ -193,6 +197,22 @@ func TestFollowingThroughAnOutage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A glitch that only an Add met is healed soon, too.
+func TestFailedAddIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{fails: 1}
+		l, f := node(t, s)
+		synctest.Wait()
+		if revokeOn(t, l, f, byJTI("1")) == nil {
+			t.Error("no glitch")
+		}
+		time.Sleep(usualEvery)
+		if s.has("1") != 1 {
+			t.Error("the others are not told")
+		}
+	})
 }
 
 // A store that is down at the start leaves the list unknown, and delays nobody.

@@ -166,3 +166,12 @@ func BenchmarkVoid(b *testing.B) {
 		})
 	}
 }
+
+// What is known already changes nothing, but a later end does.
+func TestALaterEndCounts(t *testing.T) {
+	l := New(Config{})
+	revoked(t, l, Entry{Issuer: "i", ID: "1", Until: now.Add(time.Second)}, Entry{Issuer: "i", ID: "1", Until: hour}, Entry{Issuer: "i", ID: "1", Until: now.Add(time.Minute)})
+	if all := l.All(now); len(all) != 1 || !all[0].Until.Equal(hour) {
+		t.Errorf("%+v", all)
+	}
+}

@@ -67,6 +67,13 @@ func TestAddAndSince(t *testing.T) {
 	if news, _ := whole(t, s, next); !reflect.DeepEqual(news, []revoke.Entry{later}) {
 		t.Errorf("a subject's moment moves forward only: %+v", news)
 	}
+	longer := earlier
+	longer.Until = until.Add(time.Minute)
+	add(t, s, longer)
+	later.Until = longer.Until
+	if news, _ := whole(t, s, next); !reflect.DeepEqual(news, []revoke.Entry{later}) {
+		t.Errorf("its end does as well, and by itself: %+v", news)
+	}
 	add(t, s, revoke.Entry{Issuer: "i", ID: "over", Until: time.Now()})
 	if all, _ := whole(t, s, ""); len(all) != len(want) {
 		t.Errorf("%d entries", len(all))
@@ -94,8 +101,9 @@ func TestPages(t *testing.T) {
 func TestEntriesEnd(t *testing.T) {
 	srv := redistest.Start(t)
 	cfg := at(srv.Addr)
-	cfg.Max = 2
+	cfg.Max = 3
 	s := open(t, cfg)
+	add(t, s, jti("stays"))
 	short := func(id string) revoke.Entry {
 		return revoke.Entry{Issuer: "i", ID: id, Until: time.Now().Add(700 * time.Millisecond)}
 	}
@@ -105,7 +113,7 @@ func TestEntriesEnd(t *testing.T) {
 	}
 	add(t, s, short("1")) // what is there already needs none
 	await(t, "there is room again, and what is over has gone", func() bool {
-		return s.Add(t.Context(), jti("4")) == nil && do(t, srv, "HLEN", s.entries) == int64(1) && do(t, srv, "ZCARD", s.order) == int64(1)
+		return s.Add(t.Context(), jti("4")) == nil && do(t, srv, "HLEN", s.entries) == int64(2) && do(t, srv, "ZCARD", s.order) == int64(2)
 	})
 	if ttl := do(t, srv, "PTTL", s.entries).(int64); ttl < 3_500_000 || ttl > 3_601_000 {
 		t.Errorf("the whole ends in %d ms", ttl)
@@ -149,6 +157,14 @@ func TestLossIsTold(t *testing.T) {
 	add(t, s, jti("3"))
 	if news, _ := whole(t, s, next); len(news) != 1 || news[0].ID != "3" {
 		t.Errorf("%v", news)
+	}
+	for i := range pageSize {
+		add(t, s, jti(fmt.Sprint("hole-", i)))
+	}
+	do(t, srv, "DEL", s.entries)
+	add(t, s, jti("6"))
+	if all, _ := whole(t, s, ""); len(all) != 1 || all[0].ID != "6" {
+		t.Errorf("a page of holes ends the whole: %v", all)
 	}
 }
 
