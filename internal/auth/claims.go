@@ -87,11 +87,6 @@ func (c *claims) idOf(name string) string {
 	return ""
 }
 
-// isOneOf reports whether a claim, or any scalar of a list, equals one of the values. Letter case counts.
-func (c *claims) isOneOf(name string, values []string) bool {
-	return c.find(name).isOneOf(values)
-}
-
 func (m *member) isOneOf(values []string) bool {
 	if m == nil {
 		return false
