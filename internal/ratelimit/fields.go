@@ -171,14 +171,15 @@ func (c *call) setX(x *pipeline.Exchange, silent bool) {
 
 var xFields = [...]string{"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"}
 
-// retryAfter is what a wait becomes in Retry-After: whole seconds, rounded up, at least 1; of a long wait up to a tenth more,
-// so that not all clients come back at once. Below zero: coming back is useless.
-func retryAfter(wait time.Duration, random func(n int64) int64) int {
+// retryAfter is what a wait becomes in Retry-After: whole seconds, rounded up, at least 1. A long wait for a period of the calendar
+// becomes up to a tenth more, so that not all clients come back when it begins; buckets drip for each client by itself. Below
+// zero: coming back is useless.
+func retryAfter(wait time.Duration, l *Limit, random func(n int64) int64) int {
 	if wait == Never {
 		return pipeline.NoRetryAfter
 	}
 	after := max(1, seconds(wait))
-	if after > longWait {
+	if after > longWait && l.kind == Window && !l.quota.Rolling {
 		after += random(after/10 + 1)
 	}
 	return int(min(after, math.MaxInt32))

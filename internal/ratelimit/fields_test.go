@@ -72,6 +72,7 @@ func TestQuotaFields(t *testing.T) {
 func TestRetryAfterOf(t *testing.T) {
 	most := func(n int64) int64 { return n - 1 }
 	none := func(int64) int64 { return 0 }
+	day := &Limit{kind: Window}
 	for _, c := range []struct {
 		wait      time.Duration
 		low, high int
@@ -79,8 +80,13 @@ func TestRetryAfterOf(t *testing.T) {
 		{0, 1, 1}, {1, 1, 1}, {time.Second, 1, 1}, {time.Second + 1, 2, 2}, {10 * time.Second, 10, 10}, {10*time.Second + 1, 11, 12},
 		{100 * time.Second, 100, 110}, {Never, pipeline.NoRetryAfter, pipeline.NoRetryAfter}, {Never - 1, 1<<31 - 1, 1<<31 - 1},
 	} {
-		if low, high := retryAfter(c.wait, none), retryAfter(c.wait, most); low != c.low || high != c.high {
+		if low, high := retryAfter(c.wait, day, none), retryAfter(c.wait, day, most); low != c.low || high != c.high {
 			t.Errorf("%v: %d to %d, want %d to %d", c.wait, low, high, c.low, c.high)
+		}
+		for _, l := range []*Limit{{kind: Bucket}, {kind: Window, quota: Quota{Rolling: true}}} {
+			if got := retryAfter(c.wait, l, most); got != c.low {
+				t.Errorf("%v: %d where nobody else waits for the same moment, want %d", c.wait, got, c.low)
+			}
 		}
 	}
 }

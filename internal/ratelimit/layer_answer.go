@@ -95,7 +95,7 @@ func isPreflight(r pipeline.Request) bool {
 
 // explain names the limit that keeps the client waiting longest, and says that nothing was done.
 func explain(x *pipeline.Exchange, c *call) {
-	var longest time.Duration = -1
+	longest, slowest := time.Duration(-1), &Limit{}
 	for i := range c.charges {
 		charge := &c.charges[i]
 		if charge.Admitted || charge.Limit.shadow {
@@ -106,10 +106,9 @@ func explain(x *pipeline.Exchange, c *call) {
 			wait = Never
 		}
 		if wait > longest {
-			longest = wait
-			x.Problem.Policy = charge.Limit.name
+			longest, slowest = wait, charge.Limit
 		}
 	}
-	x.Problem.RetryAfter = retryAfter(longest, rand.Int64N)
+	x.Problem.Policy, x.Problem.RetryAfter = slowest.name, retryAfter(longest, slowest, rand.Int64N)
 	x.Problem.Executed = pipeline.ExecutedNo
 }

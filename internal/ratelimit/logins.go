@@ -69,7 +69,7 @@ func (l *logins) failed(ctx context.Context, x *pipeline.Exchange, refused error
 	default:
 		l.Recorder.Decision(l.limit.name, DecisionRefused)
 		x.Response.Del("WWW-Authenticate")
-		x.Problem = pipeline.Problem{Policy: l.limit.name, RetryAfter: retryAfter(charge.Wait, rand.Int64N), Executed: pipeline.ExecutedNo}
+		x.Problem = pipeline.Problem{Policy: l.limit.name, RetryAfter: retryAfter(charge.Wait, l.limit, rand.Int64N), Executed: pipeline.ExecutedNo}
 		return fmt.Errorf("%w: %w", pipeline.RateLimited, refused)
 	}
 	return refused
