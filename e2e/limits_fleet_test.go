@@ -324,10 +324,22 @@ func TestPlansByVerifiedClaim(t *testing.T) {
 func TestExhaustedLimitChargesNoOther(t *testing.T) {
 	eachScope(t, func(t *testing.T, c *crew) {
 		c.calm(func(who string) error {
-			return c.walk(who,
-				step{"/both", 200, `"five";r=4;t=3600, "one";r=0;t=7200`, nil}, step{"/both", 429, "", nil},
-				step{"/both", 429, `"five";r=4;t=3600, "one";r=0;t=7200`, nil}, step{"/both", 429, "", nil},
-				step{"/five", 200, `"five";r=3;t=7200`, nil})
+			known := `"five";r=4;t=3600, "one";r=0;t=7200`
+			if err := c.walk(who, step{"/both", 200, known, nil}); err != nil {
+				return err
+			}
+			if c.redis != nil {
+				known = "" // what the other gateway drew in vain is on its way back
+			}
+			if err := c.walk(who, step{"/both", 429, "", nil}, step{"/both", 429, known, nil}, step{"/both", 429, "", nil}); err != nil {
+				return err
+			}
+			c.gateways[0].eventually("nothing but one token of five is gone", func() bool {
+				var u usageSeen
+				c.gateways[0].operate(200, &u, "GET", "limits/five/usage?header="+who, "")
+				return u.Left == 4
+			})
+			return c.walk(who, step{"/five", 200, `"five";r=3;t=7200`, nil})
 		})
 		c.calm(func(who string) error {
 			n := len(c.gateways)
