@@ -97,7 +97,7 @@ type world struct {
 
 func simulate(t *testing.T, f func(w *world)) {
 	t.Helper()
-	if testing.Short() {
+	if testing.Short() || raceEnabled {
 		t.Skip("minutes of simulated load")
 	}
 	synctest.Test(t, func(t *testing.T) {

@@ -116,7 +116,7 @@ func tell(t *testing.T, seed uint64) {
 
 func TestTokensAreConserved(t *testing.T) {
 	stories := uint64(300)
-	if testing.Short() {
+	if testing.Short() || raceEnabled {
 		stories = 50
 	}
 	for seed := range stories {
