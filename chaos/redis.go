@@ -129,6 +129,7 @@ func (s *aloneStore) Faults() map[string]Disturb {
 		},
 		RedisLose: func(h *History, _ <-chan struct{}) error {
 			defer h.Fault(FaultLoss, RedisLose)()
+			s.add(time.Unix(0, 0), time.Now()) // what is answered from here to its end may be of before or after
 			err := forgetRecords(s.server)
 			s.add(time.Unix(0, 0), time.Now())
 			return err
