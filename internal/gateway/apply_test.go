@@ -31,9 +31,9 @@ func document(t *testing.T, url, text string) *config.Document {
 }
 
 // withRedis parses a document whose shared limits are counted in a Redis.
-func withRedis(t *testing.T, url, text string, redis *redistest.Server) *config.Document {
+func withRedis(t *testing.T, url, text string, redis *redistest.Server, prefix string) *config.Document {
 	t.Helper()
-	full := fmt.Sprintf("version: 1\nstate: { store: memory, redis: { addresses: [%q] } }\n", redis.Addr) + strings.ReplaceAll(text, "@UP@", url)
+	full := fmt.Sprintf("version: 1\nstate: { store: memory, redis: { addresses: [%q], prefix: %s } }\n", redis.Addr, prefix) + strings.ReplaceAll(text, "@UP@", url)
 	result, err := config.Parse("test.yaml", []byte(full), func(string) (string, bool) { return "", false })
 	if err != nil {
 		t.Fatal(err)

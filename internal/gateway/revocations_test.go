@@ -72,7 +72,7 @@ func revokesAt(t *testing.T, g *Gateway, r auth.Revocation) {
 func TestRevocationsOfAFleet(t *testing.T) {
 	redis := redistest.Start(t)
 	url := service(t, hello)
-	doc := func() *config.Document { return withRedis(t, url, fmt.Sprintf(revocableText, true), redis) }
+	doc := func() *config.Document { return withRedis(t, url, fmt.Sprintf(revocableText, true), redis, "oncegate") }
 	a, b := open(t, doc()), open(t, doc())
 	one, two := token(t, a, "main", map[string]any{"sub": "alice", "jti": "1"}), token(t, a, "main", map[string]any{"sub": "bob"})
 	for _, g := range []*Gateway{a, b} {
@@ -104,7 +104,7 @@ func TestRevocationsOfAFleet(t *testing.T) {
 func TestCase48RedisIsDown(t *testing.T) {
 	redis := redistest.Start(t)
 	url := service(t, hello)
-	doc := withRedis(t, url, fmt.Sprintf(revocableText, true), redis)
+	doc := withRedis(t, url, fmt.Sprintf(revocableText, true), redis, "oncegate")
 	doc.State.Redis.RevocationGrace = 5e9
 	a, b := open(t, doc), open(t, doc)
 	one, two := token(t, a, "main", map[string]any{"sub": "alice", "jti": "1"}), token(t, a, "main", map[string]any{"sub": "bob", "jti": "2"})
@@ -131,7 +131,7 @@ func TestCase48RedisIsDown(t *testing.T) {
 func TestReloadTurnsRevocationsOn(t *testing.T) {
 	redis := redistest.Start(t)
 	url := service(t, hello)
-	off, on := withRedis(t, url, fmt.Sprintf(revocableText, false), redis), withRedis(t, url, fmt.Sprintf(revocableText, true), redis)
+	off, on := withRedis(t, url, fmt.Sprintf(revocableText, false), redis, "oncegate"), withRedis(t, url, fmt.Sprintf(revocableText, true), redis, "oncegate")
 	a, b := open(t, off), open(t, on)
 	one := token(t, a, "main", map[string]any{"sub": "alice", "jti": "1"})
 	revokesAt(t, b, auth.Revocation{JTI: "1"})
