@@ -13,6 +13,7 @@ func TestBeginForgetsEverything(t *testing.T) {
 	fill(reflect.ValueOf(&x).Elem())
 	x.Outgoing.n, x.nends = 3, 2
 	x.Peer, x.ClientIP, x.Trace.ID = netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddr("192.0.2.1"), [16]byte{1}
+	x.TLS = &TLS{}
 	x.Start, x.Deadline, x.Attempt.At, x.Deferred = time.Now(), time.Now(), time.Now(), TooLarge
 	x.Begin(nil, nil, nil)
 	// Beyond their counts arrays hold what they held.

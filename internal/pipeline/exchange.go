@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"crypto/x509"
 	"net/netip"
 	"time"
 )
@@ -16,6 +17,7 @@ type Exchange struct {
 	PeerIP   []byte         // its address as text, made once for a connection; nil: nobody made it
 	ClientIP netip.Addr     // the client's address behind trusted proxies, unmapped; the peer's when there are none
 	Secure   bool           // the client's scheme is https: by TLS here, or as a trusted proxy says
+	TLS      *TLS           // what the handshake on the client's connection said; nil: there was none
 	Hops     []byte         // addresses that trusted proxies vouch for, the client's first; nil without such a proxy
 	Asked    []byte         // host[:port] that a trusted proxy was asked for, to be passed on, never to be routed by; nil: none
 	ID       []byte         // the request id, 1-128 visible ASCII characters
@@ -42,6 +44,13 @@ type Exchange struct {
 	liveness Liveness
 	ends     [8]func(*Exchange, End)
 	nends    int
+}
+
+// TLS is what a connection's handshake said. It is immutable and lives as long as the connection.
+type TLS struct {
+	ServerName  string            // SNI in lower case; "" when the client sent none
+	Certificate *x509.Certificate // the client's, verified against listen.tls.client_ca; nil: it showed none
+	Thumbprint  [32]byte          // SHA-256 of Certificate (x5t#S256 of RFC 8705, 3.1); zero without one
 }
 
 // Attempt is what the log and the metrics say of the calls to an upstream. The strings are owned by the snapshot.
@@ -106,7 +115,7 @@ func (x *Exchange) AtEnd(f func(*Exchange, End)) {
 func (x *Exchange) Begin(req Request, resp Response, live Liveness) {
 	// Everything by name: the arrays make up most of the struct, and what is beyond their counts is never read.
 	x.Request, x.Response, x.liveness = req, resp, live
-	x.Peer, x.PeerIP, x.ClientIP, x.Secure = netip.AddrPort{}, nil, netip.Addr{}, false
+	x.Peer, x.PeerIP, x.ClientIP, x.Secure, x.TLS = netip.AddrPort{}, nil, netip.Addr{}, false, nil
 	x.Hops, x.Asked, x.ID, x.Trace = nil, nil, nil, Trace{}
 	x.Start, x.Deadline = time.Time{}, time.Time{}
 	x.Route, x.Params.Names, x.Client = "", nil, Client{}
