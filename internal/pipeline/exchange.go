@@ -58,6 +58,7 @@ type Attempt struct {
 	Upstream string        // name in the document
 	Target   string        // host:port of the last try
 	Count    int           // dispatches that were begun
+	Once     bool          // whoever calls tries again by itself: one dispatch a call
 	Duration time.Duration // from the first pick to the answer's head, in all tries
 	Broken   bool          // the answer's body broke off after its head had been passed on
 	At       time.Time     // when the answer's head was complete; zero without one
@@ -109,6 +110,20 @@ func (x *Exchange) Gone() bool { return x.liveness != nil && x.liveness.Gone() }
 func (x *Exchange) AtEnd(f func(*Exchange, End)) {
 	x.ends[x.nends] = f
 	x.nends++
+}
+
+// Mark remembers what is registered with AtEnd now, for Abandon.
+func (x *Exchange) Mark() int { return x.nends }
+
+// Abandon ends an attempt whose answer is given up for another try: the response is emptied, what was registered since mark
+// runs, and what the attempt said of itself is forgotten.
+func (x *Exchange) Abandon(mark int, end End) {
+	x.Response.Reset()
+	for x.nends > mark {
+		x.nends--
+		x.ends[x.nends](x, end)
+	}
+	x.Attempt.Broken, x.Attempt.At = false, time.Time{}
 }
 
 // Begin readies a pooled exchange for a request. The edge calls it and fills in the facts it knows.

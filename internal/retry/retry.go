@@ -1,0 +1,253 @@
+// Package retry makes further calls to an upstream when one has failed, or is slow.
+//
+// It promises: a request is sent again only when no byte of it was sent, or when its method is one that may be repeated, it
+// holds no claim, and its body is still whole in memory; never after its answer began to reach the client; never beyond the
+// route's deadline; and all retries of an upstream together stay within one budget. The last answer of an upstream is passed
+// on, not one of our own. It does not pick targets, and it does not know what a breaker is: it asks one question (Ready). A
+// keyed write is sent again only when the first call was proven not to have been sent: what else may be done about it,
+// dedup decides. There is no store that could fail.
+package retry
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/oncegate/oncegate/internal/pipeline"
+)
+
+const (
+	keptBody = 64 << 10              // a request body up to this size is kept for a retry
+	leastTry = 10 * time.Millisecond // no try is begun with less time than this
+	look     = 250 * time.Millisecond
+)
+
+// Recorder hears of retries, for metrics. Words are of fixed lists. It must not block.
+type Recorder interface {
+	Retried(upstream, why string)                // connect, reset, timeout, or a status
+	RetryRefused(upstream, why string)           // budget, breaker, deadline: a retry that was due and not made
+	Hedged(upstream string, second, budget bool) // second: the hedge won; budget false: none was made for want of it
+}
+
+// Deps are what the layer works with. Ready tells whether a call would be let through now; nil: always. Recorder may be nil.
+type Deps struct {
+	State    *State
+	Ready    func(now time.Time) bool
+	Recorder Recorder
+}
+
+// State is what an upstream's retries share, over all routes and reloads.
+type State struct {
+	Budget  *Budget
+	latency quantile
+}
+
+// NewState makes the state of an upstream.
+func NewState() *State { return &State{Budget: NewBudget()} }
+
+type retrier struct {
+	upstream string
+	cfg      Config
+	on       failures
+	methods  []string
+	deps     Deps
+	next     pipeline.Handler
+}
+
+// New makes the layer of an upstream.
+func New(upstream string, cfg Config, deps Deps) pipeline.Layer {
+	if deps.Ready == nil {
+		deps.Ready = func(time.Time) bool { return true }
+	}
+	if deps.Recorder == nil {
+		deps.Recorder = nobody{}
+	}
+	return func(next pipeline.Handler) pipeline.Handler {
+		return &retrier{upstream, cfg, cfg.failures(), cfg.methods(), deps, next}
+	}
+}
+
+type nobody struct{}
+
+func (nobody) Retried(string, string)      {}
+func (nobody) RetryRefused(string, string) {}
+func (nobody) Hedged(string, bool, bool)   {}
+
+// Serve implements pipeline.Handler.
+func (r *retrier) Serve(ctx context.Context, x *pipeline.Exchange) error {
+	r.deps.State.Budget.Call(time.Now())
+	marked := tried(x)
+	repeat := !marked && r.repeatable(x)
+	if repeat {
+		if err := keepBody(x); err != nil {
+			return err
+		}
+	}
+	sent, problem, mark := x.Effect, x.Problem, x.Mark()
+	x.Attempt.Once = !marked
+	for n := 1; ; n++ {
+		x.Effect = pipeline.EffectNone
+		err := r.try(ctx, x, n)
+		last := x.Effect
+		x.Effect = max(x.Effect, sent)
+		sent = x.Effect
+		why := r.why(x, err, last, repeat)
+		if why == "" || n >= r.cfg.Attempts || marked {
+			return err
+		}
+		wait, refused := r.wait(x, err, n+1)
+		if refused != "" {
+			r.deps.Recorder.RetryRefused(r.upstream, refused)
+			return r.late(err, refused)
+		}
+		x.Abandon(mark, pipeline.End{Status: x.Response.Status(), Kind: pipeline.KindOf(err), Err: err, At: time.Now()})
+		x.Problem = problem
+		if err := pause(ctx, x, wait); err != nil {
+			return err
+		}
+		r.deps.Recorder.Retried(r.upstream, why)
+	}
+}
+
+// try makes one call; the first of a request that may be hedged is a race.
+func (r *retrier) try(ctx context.Context, x *pipeline.Exchange, n int) error {
+	if n == 1 && r.hedgeable(x) {
+		return r.race(ctx, x)
+	}
+	if !r.cfg.Announce {
+		return r.next.Serve(ctx, x)
+	}
+	return r.announced(ctx, x, n)
+}
+
+// repeatable: a request that may reach the upstream twice. A keyed write never may.
+func (r *retrier) repeatable(x *pipeline.Exchange) bool {
+	if x.Keyed {
+		return false
+	}
+	method := x.Request.Method()
+	for _, m := range r.methods {
+		if string(method) == m {
+			return true
+		}
+	}
+	return false
+}
+
+// keepBody reads a short body now, so that it can be sent again. The time it takes is the client's, not the deadline's.
+func keepBody(x *pipeline.Exchange) error {
+	n := x.Request.ContentLength()
+	if n <= 0 || n > keptBody {
+		return nil
+	}
+	if _, whole := x.Request.Buffered(); whole {
+		return nil
+	}
+	start := time.Now()
+	_, err := x.Request.Buffer(keptBody)
+	if err == nil && !x.Deadline.IsZero() {
+		x.Deadline = x.Deadline.Add(time.Since(start))
+	}
+	return err
+}
+
+// why gives the word of a failure that may be tried again, or "". effect is that of the last try alone.
+func (r *retrier) why(x *pipeline.Exchange, err error, effect pipeline.Effect, repeat bool) string {
+	kind := pipeline.KindOf(err)
+	failed := kind == pipeline.UpstreamFailed || kind == pipeline.UpstreamTimeout
+	if failed && effect == pipeline.EffectNone && r.on.connect {
+		return "connect"
+	}
+	if !repeat || effect == pipeline.EffectNone {
+		return ""
+	}
+	if _, whole := x.Request.Buffered(); !whole {
+		return ""
+	}
+	switch {
+	case kind == pipeline.UpstreamFailed && r.on.reset:
+		return "reset"
+	case kind == pipeline.UpstreamTimeout && r.on.timeout:
+		return "timeout"
+	case err == nil:
+		return r.answered(x.Response.Status())
+	}
+	return ""
+}
+
+func (r *retrier) answered(status int) string {
+	if status < 0 || status >= len(r.on.statuses) || !r.on.statuses[status] {
+		return ""
+	}
+	for _, word := range statuses {
+		if n, _ := strconv.Atoi(word); n == status {
+			return word
+		}
+	}
+	return ""
+}
+
+// wait is how long to wait before try n, or why there is none.
+func (r *retrier) wait(x *pipeline.Exchange, err error, n int) (wait time.Duration, refused string) {
+	now := time.Now()
+	if longest := r.cfg.Backoff.longest(n); longest > 0 {
+		wait = rand.N(longest) // full jitter
+	}
+	if err == nil {
+		if asked := retryAfter(x.Response.Header("Retry-After"), now); asked > 0 {
+			wait = asked + wait/4 // not all of them at the same instant
+		}
+	}
+	switch rest, bounded := x.Remaining(now, 0); {
+	case bounded && rest < wait+leastTry:
+		return 0, "deadline"
+	case !r.deps.Ready(now.Add(wait)):
+		return 0, "breaker"
+	case !r.deps.State.Budget.Take(float64(r.cfg.Budget), r.cfg.Floor, now):
+		return 0, "budget"
+	}
+	return wait, ""
+}
+
+// late is what a request ends with for which there is no time to try again: an answer of the upstream stays.
+func (r *retrier) late(err error, refused string) error {
+	if err != nil && refused == "deadline" {
+		return fmt.Errorf("%w: no time is left for another try: %w", pipeline.UpstreamTimeout, err)
+	}
+	return err
+}
+
+// pause waits, and ends early when the gateway stops or the client leaves.
+func pause(ctx context.Context, x *pipeline.Exchange, d time.Duration) error {
+	for d > 0 {
+		step := min(d, look)
+		t := time.NewTimer(step)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return fmt.Errorf("%w: %w", pipeline.Draining, ctx.Err())
+		}
+		if d -= step; d > 0 && !x.Keyed && x.Gone() {
+			return pipeline.ClientGone
+		}
+	}
+	return nil
+}
+
+// retryAfter reads a Retry-After in seconds or as a date (RFC 9110, 10.2.3); 0 when there is none.
+func retryAfter(field []byte, now time.Time) time.Duration {
+	if len(field) == 0 {
+		return 0
+	}
+	if n, err := strconv.ParseUint(string(field), 10, 31); err == nil {
+		return time.Duration(n) * time.Second
+	}
+	at, err := time.Parse("Mon, 02 Jan 2006 15:04:05 GMT", string(field))
+	if err != nil {
+		return 0
+	}
+	return max(at.Sub(now), 0)
+}
