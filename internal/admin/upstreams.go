@@ -8,6 +8,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/oncegate/oncegate/internal/config"
 	"github.com/oncegate/oncegate/internal/ratelimit"
 )
 
@@ -17,6 +18,9 @@ type upstreamView struct {
 	Targets  []targetView `json:"targets"`
 	InFlight int          `json:"in_flight"`
 	Breaker  *breakerView `json:"breaker"` // null: the upstream has none
+
+	Bulkhead *bulkheadView `json:"bulkhead,omitempty"`
+	Retries  *retriesView  `json:"retries,omitempty"`
 }
 
 type targetView struct {
@@ -32,6 +36,30 @@ type breakerView struct {
 	Since *time.Time `json:"since,omitempty"` // absent: since the start
 	Calls int        `json:"calls"`           // in the window
 	Fails int        `json:"failed"`
+}
+
+type bulkheadView struct {
+	InFlight int    `json:"in_flight"`
+	Waiting  int    `json:"waiting"`
+	Learned  int    `json:"learned,omitempty"` // what adaptive has found
+	Refused  uint64 `json:"refused"`           // since the start
+}
+
+type retriesView struct {
+	Calls   int `json:"calls"`   // in the last ten seconds
+	Retries int `json:"retries"` // hedges included
+}
+
+// guards shows what stands before an upstream, apart from the breaker.
+func (s *Server) guards(v *upstreamView, cfg config.UpstreamConfig, now time.Time) {
+	if cfg.Bulkhead != nil {
+		shot := s.gateway.State().Bulkhead(v.Name)
+		v.Bulkhead = &bulkheadView{shot.InFlight, shot.Waiting, shot.Learned, shot.Refused}
+	}
+	if cfg.Retry != nil {
+		calls, retries := s.gateway.State().Retries(v.Name, now)
+		v.Retries = &retriesView{calls, retries}
+	}
 }
 
 func (s *Server) upstreams(c *fiber.Ctx) error {
@@ -50,6 +78,7 @@ func (s *Server) upstreams(c *fiber.Ctx) error {
 				v.Breaker.Since = &shot.Since
 			}
 		}
+		s.guards(&v, snap.Document.Upstreams[name], now)
 		views = append(views, v)
 	}
 	return c.JSON(views)

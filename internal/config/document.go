@@ -3,9 +3,11 @@ package config
 import (
 	"github.com/oncegate/oncegate/internal/auth"
 	"github.com/oncegate/oncegate/internal/breaker"
+	"github.com/oncegate/oncegate/internal/bulkhead"
 	"github.com/oncegate/oncegate/internal/dedup"
 	"github.com/oncegate/oncegate/internal/edge"
 	"github.com/oncegate/oncegate/internal/ratelimit"
+	"github.com/oncegate/oncegate/internal/retry"
 	"github.com/oncegate/oncegate/internal/routes"
 	"github.com/oncegate/oncegate/internal/shed"
 	"github.com/oncegate/oncegate/internal/units"
@@ -27,10 +29,12 @@ type Document struct {
 	Routes     []RouteConfig                 `yaml:"routes" required:"true" nonempty:"true" doc:"Which request goes where, and by which rules."`
 }
 
-// UpstreamConfig is an upstream with its breaker.
+// UpstreamConfig is an upstream with what guards it.
 type UpstreamConfig struct {
 	upstream.Config `yaml:",inline"`
-	Breaker         *breaker.Config `yaml:"breaker" doc:"Stops calls to a failing upstream; {} takes the defaults."`
+	Retry           *retry.Config    `yaml:"retry" doc:"Further tries; {} takes the defaults. Without it a refused connection is tried once more."`
+	Breaker         *breaker.Config  `yaml:"breaker" doc:"Stops calls to a failing upstream; {} takes the defaults."`
+	Bulkhead        *bulkhead.Config `yaml:"bulkhead" doc:"Bounds the calls at once; {} takes the defaults."`
 }
 
 // AdminConfig is the admin port.

@@ -2,10 +2,8 @@ package gateway
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/oncegate/oncegate/internal/auth"
-	"github.com/oncegate/oncegate/internal/breaker"
 	"github.com/oncegate/oncegate/internal/config"
 	"github.com/oncegate/oncegate/internal/dedup"
 	"github.com/oncegate/oncegate/internal/pipeline"
@@ -108,7 +106,7 @@ func (c *compiler) plan(r *config.RouteConfig) (pipeline.Handler, error) {
 	if len(r.RateLimits) > 0 {
 		p.limit = c.limit(r, r.Dedup != nil)
 	}
-	admits := c.breaker(r.To, &p)
+	admits := c.guard(r.To, &p)
 	if p.dedup, err = c.dedup(r, admits); err != nil {
 		return nil, err
 	}
@@ -131,7 +129,7 @@ func (c *compiler) executions(r *config.RouteConfig, p parts) error {
 	if err != nil {
 		return err
 	}
-	p.dedup, p.breaker, p.admit, p.shed = nil, nil, nil, nil // who asks what became of a write is let in under overload, too
+	p.dedup, p.retry, p.breaker, p.bulkhead, p.admit, p.shed = nil, nil, nil, nil, nil, nil // who asks what became of a write is let in under overload, too
 	if len(r.RateLimits) > 0 {
 		p.limit = c.limit(r, false)
 	}
@@ -156,18 +154,6 @@ func forward(r *config.RouteConfig) auth.ForwardConfig {
 		return auth.ForwardConfig{}
 	}
 	return *r.Forward
-}
-
-// breaker sets the layer of an upstream that has one, and gives the look that dedup takes before it claims.
-func (c *compiler) breaker(name string, p *parts) dedup.Admits {
-	cfg := c.doc.Upstreams[name].Breaker
-	if cfg == nil {
-		return nil
-	}
-	b := c.state.Breaker(name)
-	settings := cfg.Settings()
-	p.breaker = breaker.Layer(*cfg, b)
-	return func(*pipeline.Exchange) (time.Duration, bool) { return b.Ready(&settings, time.Now()) }
 }
 
 func (c *compiler) dedup(r *config.RouteConfig, admits dedup.Admits) (pipeline.Layer, error) {

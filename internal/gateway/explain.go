@@ -54,11 +54,7 @@ func Steps(doc *config.Document, r *config.RouteConfig) []Step {
 		steps = append(steps, Step{"dedup", "none; a key passes with Idempotency-Status: ignored"})
 	}
 	u := doc.Upstreams[r.To]
-	if b := u.Breaker; b != nil {
-		steps = append(steps, Step{"breaker", fmt.Sprintf("opens for %s at %s failures of at least %d calls in %s", b.Open, b.FailureRate, b.Minimum, b.Window)})
-	} else {
-		steps = append(steps, Step{"breaker", "none"})
-	}
+	steps = append(steps, guardSteps(u)...)
 	targets := make([]string, len(u.Targets))
 	for i, t := range u.Targets {
 		targets[i] = t.URL

@@ -65,7 +65,7 @@ routes: [ { id: a, match: { path: /a }, auth: { issuers: [far] }, to: old } ]
 	for end := time.Now().Add(5 * time.Second); !refreshing() && time.Now().Before(end); { // a goroutine has no name before it runs
 		runtime.Gosched()
 	}
-	if !refreshing() || g.state.breakers["old"] == nil {
+	if !refreshing() || g.state.guarded["old"] == nil {
 		t.Fatal("the first document has no refresh or no breaker to let go")
 	}
 	if err := g.Apply(document(t, url, `upstreams: { new: { targets: ["@UP@"], breaker: {} } }
@@ -73,8 +73,8 @@ routes: [ { id: a, match: { path: /a }, auth: none, to: new } ]
 `)); err != nil {
 		t.Fatal(err)
 	}
-	if g.state.breakers["old"] != nil || g.state.breakers["new"] == nil {
-		t.Errorf("the breakers are %v", g.state.breakers)
+	if g.state.guarded["old"] != nil || g.state.guarded["new"] == nil {
+		t.Errorf("the breakers are %v", g.state.guarded)
 	}
 	for end := time.Now().Add(5 * time.Second); refreshing(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {

@@ -4,7 +4,7 @@ import "github.com/oncegate/oncegate/internal/pipeline"
 
 // parts are the layers of one route; a nil one is left out.
 type parts struct {
-	observe, deadline, shed, admit, logins, auth, limit, dedup, breaker pipeline.Layer
+	observe, deadline, shed, admit, logins, auth, limit, dedup, retry, breaker, bulkhead pipeline.Layer
 
 	end pipeline.Handler
 }
@@ -25,8 +25,8 @@ func stack(p parts) pipeline.Handler {
 		// cache: after auth, so that its key can hold the client
 		// rewrite: never across authorisation
 		// split, mirror: below this line everything is per upstream
-		// retry: under one budget per upstream
-		p.breaker, // judges every attempt; its own refusals never count
-		// bulkhead: a slot released by defer
+		p.retry,    // each try goes through all that follows, under one budget per upstream
+		p.breaker,  // judges every try; its own refusals never count
+		p.bulkhead, // a place is given back with the answer's last byte
 	)
 }

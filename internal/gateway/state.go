@@ -22,21 +22,22 @@ type State struct {
 	limits *limits
 	shed   *shed.Shedder
 
-	mu       sync.Mutex
-	breakers map[string]*breaker.Breaker
-	records  *records     // nil until a route needs them
-	revoked  *revocations // nil until a fleet shares them
+	mu      sync.Mutex
+	guarded map[string]*guards // by upstream
+	records *records           // nil until a route needs them
+	revoked *revocations       // nil until a fleet shares them
 }
 
 // NewState makes empty state. The store of records opens when the first route needs it.
 func NewState(metrics *observe.Metrics, observer *observe.Observer, logger *slog.Logger) *State {
 	s := &State{
 		Metrics: metrics, Observer: observer, Logger: logger,
-		pools:    upstream.NewPools(),
-		limits:   newLimits(),
-		shed:     shed.New(metrics),
-		breakers: make(map[string]*breaker.Breaker),
+		pools:   upstream.NewPools(),
+		limits:  newLimits(),
+		shed:    shed.New(metrics),
+		guarded: make(map[string]*guards),
 	}
+	metrics.WatchBulkheads(s.bulkheads)
 	if err := metrics.Watch("gateway_ratelimit_overflow_total", "Requests counted in a shared overflow bucket, because the cap of buckets was reached.", s.limits.memory.Overflowed); err != nil {
 		logger.Error("a metric is missing", "error", err)
 	}
@@ -58,18 +59,6 @@ func (g breakerGauge) BreakerState(name string, s breaker.State) {
 	g.logger.Warn("breaker changed state", "upstream", name, "state", s.String())
 }
 
-// Breaker gives the breaker of an upstream, the same one over reloads.
-func (s *State) Breaker(upstream string) *breaker.Breaker {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	b := s.breakers[upstream]
-	if b == nil {
-		b = breaker.New(upstream, breakerGauge{s.Metrics, s.Logger})
-		s.breakers[upstream] = b
-	}
-	return b
-}
-
 // Sweep closes what the live snapshot does not name.
 func (s *State) Sweep(live *Snapshot) {
 	ups := make([]*upstream.Upstream, 0, len(live.Upstreams))
@@ -77,13 +66,7 @@ func (s *State) Sweep(live *Snapshot) {
 		ups = append(ups, u)
 	}
 	s.pools.Sweep(ups)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for name := range s.breakers {
-		if _, named := live.Upstreams[name]; !named {
-			delete(s.breakers, name)
-		}
-	}
+	s.forget(live)
 }
 
 // Close ends everything; no exchange may be running.

@@ -25,6 +25,7 @@ type Metrics struct {
 	dedup     cached[[2]string, prometheus.Counter]
 	records   recordMetrics
 	limits    limitMetrics
+	guards    guardMetrics
 
 	credentials, keyFetches, discarded cached[[2]string, prometheus.Counter]
 
@@ -46,6 +47,7 @@ func NewMetrics(build BuildInfo) *Metrics {
 	m.addRecorders()
 	m.addRecords()
 	m.addLimits()
+	m.addGuards()
 	m.reloads = add(m, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_config_reloads_total", Help: "Attempts to reload the configuration."}, []string{"result"}))
 	m.reloads.WithLabelValues("success")
 	m.reloads.WithLabelValues("failure")

@@ -102,3 +102,21 @@ func (b *Backoff) longest(n int) time.Duration {
 	}
 	return min(wait, b.Max.Std())
 }
+
+// Words says what the layer does, for explain.
+func (c *Config) Words() string {
+	on := c.On
+	if len(on) == 0 {
+		on = usualOn
+	}
+	text := strconv.Itoa(c.Attempts) + " tries on " + strings.Join(on, " ") + ", again for " + strings.Join(c.methods(), " ") +
+		", others when nothing was sent; at most " + c.Budget.String() + " of the calls, or " + strconv.Itoa(c.Floor) + " a second"
+	switch {
+	case c.Hedge == nil:
+	case c.Hedge.After > 0:
+		text += "; GET and HEAD a second time beside the first after " + c.Hedge.After.String()
+	default:
+		text += "; GET and HEAD a second time beside the first when it is slower than 95 of 100"
+	}
+	return text
+}

@@ -12,8 +12,6 @@ type Config struct {
 	HashBy      string            `yaml:"hash_by" later:"true" doc:"What hash balancing looks at: client, ip or header:Name."`
 	Timeout     TimeoutConfig     `yaml:"timeout" doc:"Limits of each step."`
 	Connections ConnectionsConfig `yaml:"connections" doc:"The pool of each target."`
-	Retry       *RetryConfig      `yaml:"retry" later:"true" doc:"Further tries."`
-	Bulkhead    *BulkheadConfig   `yaml:"bulkhead" later:"true" doc:"Calls at once."`
 	Health      *HealthConfig     `yaml:"health" later:"true" doc:"Active health checks."`
 	TLS         TLSConfig         `yaml:"tls" doc:"TLS to the targets."`
 }
@@ -56,28 +54,6 @@ type DNSConfig struct {
 	Name    string         `yaml:"name" required:"true" doc:"DNS name whose addresses are the targets."`
 	Port    int            `yaml:"port" required:"true" min:"1" max:"65535" doc:"Port of every address."`
 	Refresh units.Duration `yaml:"refresh" default:"10s" doc:"How often the name is looked up."`
-}
-
-// RetryConfig is retries.
-type RetryConfig struct {
-	Attempts int           `yaml:"attempts" default:"3" min:"1" max:"10" doc:"Tries in all, the first included."`
-	On       []string      `yaml:"on" doc:"Failures that are tried again."`
-	Backoff  BackoffConfig `yaml:"backoff" doc:"Waits between tries, with full jitter."`
-	Budget   units.Share   `yaml:"budget" default:"20%" doc:"Retries as a share of the calls to this upstream."`
-}
-
-// BackoffConfig is the wait between tries.
-type BackoffConfig struct {
-	Base units.Duration `yaml:"base" default:"25ms" doc:"Longest first wait; it doubles with each try."`
-	Max  units.Duration `yaml:"max" default:"1s" doc:"Longest wait."`
-}
-
-// BulkheadConfig is calls at once.
-type BulkheadConfig struct {
-	InFlight int            `yaml:"in_flight" default:"1024" min:"1" doc:"Calls at once."`
-	Queue    int            `yaml:"queue" default:"0" min:"0" doc:"Calls that may wait for a place."`
-	Wait     units.Duration `yaml:"wait" default:"100ms" doc:"Longest wait for a place."`
-	Adaptive bool           `yaml:"adaptive" default:"false" doc:"Finds the number of calls at once by itself."`
 }
 
 // HealthConfig is active checks.

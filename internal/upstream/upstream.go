@@ -110,7 +110,7 @@ func (u *Upstream) Serve(ctx context.Context, x *pipeline.Exchange) error {
 func (u *Upstream) call(ctx context.Context, x *pipeline.Exchange, body *h1.Payload, now time.Time) (time.Time, error) {
 	first := u.picks.next(-1)
 	at, again, err := u.targets[first].try(ctx, x, body, now)
-	if err == nil || again == tryNever || again == tryElsewhere && len(u.targets) == 1 {
+	if err == nil || again == tryNever || again == tryElsewhere && len(u.targets) == 1 || again == tryAnywhere && x.Attempt.Once {
 		return at, err
 	}
 	now = time.Now()
