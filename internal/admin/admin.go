@@ -47,6 +47,7 @@ func New(cfg config.AdminConfig, g *gateway.Gateway, reload *gateway.Reloader, l
 	api := s.app.Group("/api/v1", s.guard)
 	api.Get("/routes", s.routes)
 	api.Get("/upstreams", s.upstreams)
+	api.Post("/upstreams/:name/breaker", s.postBreaker)
 	api.Get("/limits", s.limits)
 	api.Get("/limits/:name/usage", s.limitUsage)
 	api.Delete("/limits/:name/usage", s.resetLimit)

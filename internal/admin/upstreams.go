@@ -36,6 +36,9 @@ type breakerView struct {
 	Since *time.Time `json:"since,omitempty"` // absent: since the start
 	Calls int        `json:"calls"`           // in the window
 	Fails int        `json:"failed"`
+
+	Forced   bool `json:"forced,omitempty"`   // by the operator
+	Openings int  `json:"openings,omitempty"` // in a row that probes did not end
 }
 
 type bulkheadView struct {
@@ -73,7 +76,7 @@ func (s *Server) upstreams(c *fiber.Ctx) error {
 		}
 		if snap.Document.Upstreams[name].Breaker != nil {
 			shot := s.gateway.State().Breaker(name).Snapshot(now)
-			v.Breaker = &breakerView{State: shot.State.String(), Calls: shot.Calls, Fails: shot.Failed}
+			v.Breaker = &breakerView{State: shot.State.String(), Calls: shot.Calls, Fails: shot.Failed, Forced: shot.Forced, Openings: shot.Openings}
 			if !shot.Since.IsZero() {
 				v.Breaker.Since = &shot.Since
 			}

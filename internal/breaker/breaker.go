@@ -8,6 +8,7 @@
 package breaker
 
 import (
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -28,7 +29,8 @@ type Breaker struct {
 	machine machine
 	origin  time.Time     // the first now; zero before
 	last    time.Duration // the latest now since origin
-	open    time.Duration // of the latest settings, for State
+	pause   time.Duration // of the present opening, by the latest settings, for State
+	forced  bool          // the operator has said the state
 }
 
 // New makes a closed breaker. rec may be nil.
@@ -36,7 +38,7 @@ func New(name string, rec Recorder) *Breaker {
 	if rec != nil {
 		rec.BreakerState(name, Closed)
 	}
-	return &Breaker{name: name, rec: rec}
+	return &Breaker{name: name, rec: rec, machine: machine{seed: rand.Uint64()}}
 }
 
 // Permit is the leave to make one call. Its holder calls Done exactly once. The zero value is nobody's.
@@ -50,9 +52,13 @@ type Permit struct {
 // The settings must not change as long as the permit is held.
 func (b *Breaker) Acquire(s *Settings, now time.Time) (Permit, time.Duration, error) {
 	b.mu.Lock()
+	if b.forced {
+		defer b.mu.Unlock()
+		return b.ordered()
+	}
 	before := b.machine.state
 	pass, wait, ok := b.machine.acquire(s, b.tick(now))
-	b.open = s.Open
+	b.pause = b.machine.pause(s)
 	b.tell(before)
 	b.mu.Unlock()
 	if !ok {
@@ -79,6 +85,10 @@ func (p Permit) Done(o Outcome, took time.Duration, now time.Time) {
 // more: the time tells whether the call belongs to the present state.
 func (b *Breaker) Fail(s *Settings, began, now time.Time) {
 	b.mu.Lock()
+	if b.forced {
+		b.mu.Unlock()
+		return
+	}
 	before := b.machine.state
 	at := b.tick(now)
 	b.machine.spoil(s, max(began.Sub(b.origin), 0), at)
@@ -89,9 +99,40 @@ func (b *Breaker) Fail(s *Settings, began, now time.Time) {
 // Ready tells whether Acquire would let a call through now, and takes nothing. If not, wait is as Acquire's.
 func (b *Breaker) Ready(s *Settings, now time.Time) (wait time.Duration, ok bool) {
 	b.mu.Lock()
-	wait = b.machine.wait(s, b.tick(now))
-	b.mu.Unlock()
+	defer b.mu.Unlock()
+	if b.forced {
+		_, wait, _ = b.ordered()
+	} else {
+		wait = b.machine.wait(s, b.tick(now))
+	}
 	return wait, wait == 0
+}
+
+// forcedWait is what clients are told while the operator keeps a breaker open: nobody knows how long.
+const forcedWait = 5 * time.Second
+
+// ordered answers Acquire as the operator said: all pass uncounted, or none. The lock is held.
+func (b *Breaker) ordered() (Permit, time.Duration, error) {
+	if b.machine.state == Open {
+		return Permit{}, forcedWait, pipeline.UpstreamOpen
+	}
+	return Permit{}, 0, nil
+}
+
+// Force keeps the breaker open or closed until Release; nothing is judged meanwhile.
+func (b *Breaker) Force(s State, now time.Time) { b.order(s, true, now) }
+
+// Release lets the breaker judge by itself again, beginning with closed and nothing counted.
+func (b *Breaker) Release(now time.Time) { b.order(Closed, false, now) }
+
+func (b *Breaker) order(s State, forced bool, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := b.machine.state
+	b.machine.openings = 0
+	b.machine.enter(s, b.tick(now))
+	b.forced = forced
+	b.tell(before)
 }
 
 // State is the state at now: an open breaker whose time is over is half-open, though no probe has come yet.
@@ -101,6 +142,8 @@ func (b *Breaker) State(now time.Time) State { return b.Snapshot(now).State }
 type Snapshot struct {
 	Name                string
 	State               State
+	Forced              bool          // by the operator: nothing is judged
+	Openings            int           // in a row without an end in Closed
 	Since               time.Time     // when the state began; zero: it has always been so
 	Wait                time.Duration // Open: until the first probe
 	Calls, Failed, Slow int           // Closed: results in the window, as of the latest one
@@ -113,15 +156,15 @@ func (b *Breaker) Snapshot(now time.Time) Snapshot {
 	defer b.mu.Unlock()
 	at, m := b.tick(now), &b.machine
 	shot := Snapshot{
-		Name: b.name, State: m.state, Failures: m.failures, Successes: m.successes,
+		Name: b.name, State: m.state, Forced: b.forced, Openings: m.openings, Failures: m.failures, Successes: m.successes,
 		Calls: m.window.sum.calls, Failed: m.window.sum.failed, Slow: m.window.sum.slow,
 	}
 	if m.generation > 0 {
 		shot.Since = b.origin.Add(m.since)
 	}
-	if m.state == Open {
-		if shot.Wait = m.since + b.open - at; shot.Wait <= 0 {
-			shot.State, shot.Wait, shot.Since = HalfOpen, 0, b.origin.Add(m.since+b.open)
+	if m.state == Open && !b.forced {
+		if shot.Wait = m.since + b.pause - at; shot.Wait <= 0 {
+			shot.State, shot.Wait, shot.Since = HalfOpen, 0, b.origin.Add(m.since+b.pause)
 		}
 	}
 	return shot

@@ -41,6 +41,9 @@ type machine struct {
 	state      State
 	generation uint64        // grows with each change of state: results of calls that were let through before it are dropped
 	since      time.Duration // when the state began
+	openings   int           // in a row, none of which has ended in Closed
+	spread     float64       // of the present opening: 0 to 1
+	seed       uint64        // of what comes by chance
 
 	window    window // Closed
 	failures  int    // Closed: in a row
@@ -86,7 +89,7 @@ func (m *machine) acquire(s *Settings, now time.Duration) (pass, time.Duration, 
 func (m *machine) wait(s *Settings, now time.Duration) time.Duration {
 	switch m.state {
 	case Open:
-		return max(m.since+s.Open-now, 0)
+		return max(m.since+m.pause(s)-now, 0)
 	case HalfOpen:
 		if place, next := m.free(s, now); place < 0 {
 			return min(next-now, time.Second)
@@ -199,5 +202,28 @@ func reached(part, whole int, rate float64) bool {
 
 // enter begins a state with nothing counted and nothing leased.
 func (m *machine) enter(state State, now time.Duration) {
-	*m = machine{state: state, generation: m.generation + 1, since: now}
+	next := machine{state: state, generation: m.generation + 1, since: now, openings: m.openings, seed: m.seed}
+	switch state {
+	case Closed:
+		next.openings = 0
+	case Open:
+		if next.openings++; next.openings > 1 {
+			next.seed = m.seed*6364136223846793005 + 1442695040888963407 // Knuth's MMIX
+			next.spread = float64(next.seed>>11) / (1 << 53)
+		}
+	}
+	*m = next
+}
+
+// pause is how long the present opening lasts. The first lasts as long as set; each further one doubles, with up to a fifth
+// more by chance, so that the gateways of a fleet do not probe in step.
+func (m *machine) pause(s *Settings) time.Duration {
+	d := s.Open
+	for i := 1; i < m.openings && d < s.MaxOpen; i++ {
+		d *= 2
+	}
+	if d = min(d, s.MaxOpen); d <= s.Open {
+		return s.Open
+	}
+	return d + time.Duration(m.spread*float64(d)/5)
 }
