@@ -1,0 +1,184 @@
+package traffic
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/oncegate/oncegate/internal/pipeline"
+)
+
+// failure is a class of outcomes.
+type failure uint16
+
+const (
+	failedOpen failure = 1 << iota
+	failedOverloaded
+	failedConnect
+	failedReset
+	failedTimeout
+	failed5xx
+)
+
+var failureWords = []string{"open", "overloaded", "connect", "reset", "timeout", "5xx", "500", "501", "502", "503", "504"}
+
+var failuresByWord = map[string]failure{
+	"open": failedOpen, "overloaded": failedOverloaded, "connect": failedConnect, "reset": failedReset, "timeout": failedTimeout, "5xx": failed5xx,
+}
+
+// parseFailure reads a word; a status is given back as it is.
+func parseFailure(word string) (failure, bool) {
+	if f, ok := failuresByWord[word]; ok {
+		return f, true
+	}
+	n, err := strconv.Atoi(word)
+	return 0, err == nil && n >= 400 && n <= 599
+}
+
+// Recorder hears of fallbacks, for metrics. It must not block.
+type Recorder interface {
+	FellBack(route, what string)
+}
+
+// fallbackRule is a compiled Rule.
+type fallbackRule struct {
+	on       failure
+	statuses []int
+	branch   *Branch // nil: answer
+	answer   pipeline.Handler
+	mark     []byte
+}
+
+func (r *fallbackRule) takes(f failure, status int) bool {
+	if r.on&f != 0 || r.on&failed5xx != 0 && status >= 500 {
+		return true
+	}
+	for _, s := range r.statuses {
+		if s == status {
+			return true
+		}
+	}
+	return false
+}
+
+type fallback struct {
+	next  pipeline.Handler
+	rules []fallbackRule
+	route string
+	rec   Recorder
+}
+
+// Fallback makes the layer that tries the rules in their order when what is below fails. branches are by upstream. rec may
+// be nil.
+func Fallback(rules []Rule, route string, branches map[string]*Branch, rec Recorder) pipeline.Layer {
+	if len(rules) == 0 {
+		return nil
+	}
+	compiled := make([]fallbackRule, len(rules))
+	for i, rule := range rules {
+		c := &compiled[i]
+		for _, word := range rule.On {
+			if f, _ := parseFailure(word); f != 0 {
+				c.on |= f
+			} else if n, err := strconv.Atoi(word); err == nil {
+				c.statuses = append(c.statuses, n)
+			}
+		}
+		if rule.Respond != nil {
+			c.answer, c.mark = rule.Respond.Handler(), []byte("respond")
+		} else {
+			c.branch, c.mark = branches[rule.Upstream], []byte(rule.Upstream)
+		}
+	}
+	return func(next pipeline.Handler) pipeline.Handler {
+		return &fallback{next, compiled, route, rec}
+	}
+}
+
+// Serve implements pipeline.Handler. Each rule is tried once, in order; what a fallback fails with is judged by the rules
+// behind it.
+func (f *fallback) Serve(ctx context.Context, x *pipeline.Exchange) error {
+	mark, problem := x.Mark(), x.Problem
+	if n := x.Request.ContentLength(); n > 0 && n <= keptBody && !x.Keyed && repeatable(x) {
+		_, _ = x.Request.Buffer(keptBody)
+	}
+	err := f.next.Serve(ctx, x)
+	for i := range f.rules {
+		rule := &f.rules[i]
+		kind, status := classify(x, err)
+		if kind == 0 && status < 400 {
+			return err
+		}
+		if !rule.takes(kind, status) || !f.may(rule, x) {
+			continue
+		}
+		x.Abandon(mark, pipeline.End{Status: x.Response.Status(), Kind: pipeline.KindOf(err), Err: err, At: time.Now()})
+		x.Problem = problem
+		if err = f.follow(ctx, rule, x); err == nil {
+			x.Response.Set("X-Gateway-Fallback", rule.mark)
+			if f.rec != nil {
+				f.rec.FellBack(f.route, string(rule.mark))
+			}
+		}
+	}
+	return err
+}
+
+// follow keeps the exchange's effect: what the first upstream may have done is not undone by an answer from elsewhere.
+func (f *fallback) follow(ctx context.Context, rule *fallbackRule, x *pipeline.Exchange) error {
+	if rule.branch == nil {
+		return rule.answer.Serve(ctx, x)
+	}
+	before := x.Effect
+	x.Effect = pipeline.EffectNone
+	err := rule.branch.Handler.Serve(ctx, x)
+	x.Effect = max(x.Effect, before)
+	return err
+}
+
+const keptBody = 64 << 10
+
+// may: a write is never executed twice, and a keyed one never gets an answer that is not its own.
+func (f *fallback) may(rule *fallbackRule, x *pipeline.Exchange) bool {
+	if rule.branch == nil {
+		return !x.Keyed
+	}
+	if !x.Deadline.IsZero() && !time.Now().Before(x.Deadline) {
+		return false
+	}
+	if x.Effect == pipeline.EffectNone {
+		return true
+	}
+	_, whole := x.Request.Buffered()
+	return !x.Keyed && repeatable(x) && whole
+}
+
+// repeatable: safe methods (RFC 9110, 9.2.1), without an opt-in.
+func repeatable(x *pipeline.Exchange) bool {
+	switch string(x.Request.Method()) {
+	case "GET", "HEAD", "OPTIONS":
+		return true
+	}
+	return false
+}
+
+// classify gives the class of a failure, or the status of an answer.
+func classify(x *pipeline.Exchange, err error) (failure, int) {
+	if err == nil {
+		return 0, x.Response.Status()
+	}
+	switch pipeline.KindOf(err) {
+	case pipeline.UpstreamOpen:
+		return failedOpen, 0
+	case pipeline.Overloaded:
+		return failedOverloaded, 0
+	case pipeline.UpstreamFailed:
+		if x.Effect == pipeline.EffectNone {
+			return failedConnect, 0
+		}
+		return failedReset, 0
+	case pipeline.UpstreamTimeout:
+		return failedTimeout, 0
+	}
+	return 0, 0
+}

@@ -1,0 +1,85 @@
+package traffic
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"github.com/oncegate/oncegate/internal/pipeline"
+)
+
+// fails is an upstream that ends like this.
+func fails(err error, effect pipeline.Effect, status int) pipeline.Handler {
+	return pipeline.HandlerFunc(func(_ context.Context, x *pipeline.Exchange) error {
+		x.Effect = max(x.Effect, effect)
+		if err != nil {
+			x.Problem.RetryAfter = 7
+			return err
+		}
+		x.Response.SetStatus(status)
+		x.Response.SetBody([]byte("theirs"))
+		return nil
+	})
+}
+
+type fellBack struct{ what []string }
+
+func (f *fellBack) FellBack(_, what string) { f.what = append(f.what, what) }
+
+func TestFallback(t *testing.T) {
+	none, unknown, done := pipeline.EffectNone, pipeline.EffectUnknown, pipeline.EffectDone
+	both := []Rule{{On: []string{"open", "overloaded", "connect", "reset", "timeout", "5xx"}, Upstream: "dr"}, {On: []string{"open", "timeout", "reset", "503"}, Respond: &Respond{Status: 200, Body: "[]"}}}
+	for _, c := range []struct {
+		name, method string
+		keyed        bool
+		first        pipeline.Handler
+		dr           pipeline.Handler
+		rules        []Rule
+		want         string // X-Gateway-Fallback, or the first one's status or kind
+	}{
+		{"fine", "GET", false, fails(nil, done, 200), named("dr"), both, "200"},
+		{"404 is an answer", "GET", false, fails(nil, done, 404), named("dr"), both, "404"},
+		{"404 by name", "GET", false, fails(nil, done, 404), named("dr"), []Rule{{On: []string{"404"}, Upstream: "dr"}}, "dr"},
+		{"open, read", "GET", false, fails(pipeline.UpstreamOpen, none, 0), named("dr"), both, "dr"},
+		{"open, write: nothing was sent", "POST", false, fails(pipeline.UpstreamOpen, none, 0), named("dr"), both, "dr"},
+		{"open, keyed write: nothing was sent", "POST", true, fails(pipeline.UpstreamOpen, none, 0), named("dr"), both, "dr"},
+		{"reset, read", "GET", false, fails(pipeline.UpstreamFailed, unknown, 0), named("dr"), both, "dr"},
+		{"reset, write: not twice, but an answer", "POST", false, fails(pipeline.UpstreamFailed, unknown, 0), named("dr"), both, "respond"},
+		{"reset, keyed write: neither", "POST", true, fails(pipeline.UpstreamFailed, unknown, 0), named("dr"), both, "upstream-failed"},
+		{"503, read", "GET", false, fails(nil, done, 503), named("dr"), both, "dr"},
+		{"503, write", "POST", false, fails(nil, done, 503), named("dr"), both, "respond"},
+		{"500, write: no rule is left", "POST", false, fails(nil, done, 500), named("dr"), both, "500"},
+		{"503, keyed write", "POST", true, fails(nil, done, 503), named("dr"), both, "503"},
+		{"both fail, the second rule answers", "GET", false, fails(pipeline.UpstreamOpen, none, 0), fails(pipeline.UpstreamTimeout, unknown, 0), both, "respond"},
+		{"both fail, none is left", "GET", false, fails(nil, done, 502), fails(nil, done, 500), both[:1], "dr"},
+		{"the client left", "GET", false, fails(pipeline.ClientGone, unknown, 0), named("dr"), both, "client-gone"},
+		{"a 401 of ours", "GET", false, fails(pipeline.Unauthenticated, none, 0), named("dr"), both, "unauthenticated"},
+	} {
+		var rec fellBack
+		m := pipeline.NewMemory(c.method, "/")
+		m.Keyed = c.keyed
+		h := Fallback(c.rules, "r", map[string]*Branch{"dr": {Name: "dr", Handler: c.dr}}, &rec)(c.first)
+		err := h.Serve(context.Background(), &m.Exchange)
+		got := string(m.Sent.Header("X-Gateway-Fallback"))
+		switch {
+		case err != nil:
+			got = pipeline.KindOf(err).Slug()
+		case got == "":
+			got = map[int]string{200: "200", 404: "404", 500: "500", 502: "502", 503: "503"}[m.Sent.Status()]
+		case !slices.Equal(rec.what, []string{got}) || m.Problem.RetryAfter != 0:
+			t.Errorf("%s: told %q, problem %+v", c.name, rec.what, m.Problem)
+		}
+		if got != c.want {
+			t.Errorf("%s: %s, not %s", c.name, got, c.want)
+		}
+	}
+}
+
+// A write that may have been executed stays so, also when the client gets a fixed answer.
+func TestAFallbackKeepsTheEffect(t *testing.T) {
+	m := pipeline.NewMemory("POST", "/")
+	h := Fallback([]Rule{{On: []string{"timeout"}, Respond: &Respond{Status: 200}}}, "r", nil, nil)(fails(pipeline.UpstreamTimeout, pipeline.EffectUnknown, 0))
+	if err := h.Serve(context.Background(), &m.Exchange); err != nil || m.Effect != pipeline.EffectUnknown {
+		t.Errorf("%v, %v", err, m.Effect)
+	}
+}
