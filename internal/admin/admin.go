@@ -46,6 +46,7 @@ func New(cfg config.AdminConfig, g *gateway.Gateway, reload *gateway.Reloader, l
 	s.app.Get("/metrics", s.metrics)
 	api := s.app.Group("/api/v1", s.guard)
 	api.Get("/routes", s.routes)
+	api.Put("/routes/:id/split", s.putSplit)
 	api.Get("/upstreams", s.upstreams)
 	api.Post("/upstreams/:name/breaker", s.postBreaker)
 	api.Get("/limits", s.limits)

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"encoding/json"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/gofiber/fiber/v2"
@@ -11,14 +12,15 @@ import (
 
 // routeView is one element of GET routes.
 type routeView struct {
-	ID         string   `json:"id"`
-	Match      any      `json:"match"`
-	Auth       any      `json:"auth"`
-	RateLimits []string `json:"rate_limits"`
-	Dedup      any      `json:"dedup,omitempty"`
-	Timeout    string   `json:"timeout"`
-	Body       string   `json:"body"`
-	Upstream   string   `json:"upstream"`
+	ID         string         `json:"id"`
+	Match      any            `json:"match"`
+	Auth       any            `json:"auth"`
+	RateLimits []string       `json:"rate_limits"`
+	Dedup      any            `json:"dedup,omitempty"`
+	Timeout    string         `json:"timeout"`
+	Body       string         `json:"body"`
+	Upstream   string         `json:"upstream"`
+	Split      map[string]int `json:"split,omitempty"` // the weights in force
 }
 
 // document is the effective document as plain values, secrets redacted.
@@ -54,7 +56,10 @@ func (s *Server) routes(c *fiber.Ctx) error {
 			limits = append(limits, use.Name)
 		}
 		views[i] = routeView{ID: r.ID, Match: row["match"], Auth: row["auth"], RateLimits: limits, Dedup: row["dedup"],
-			Timeout: r.Timeout.String(), Body: r.Body.String(), Upstream: r.To}
+			Timeout: r.Timeout.String(), Body: r.Body.String(), Upstream: strings.Join(r.To.Names(), " ")}
+		if split := s.gateway.Snapshot().Split(r.ID); split != nil {
+			views[i].Split = split.Weights()
+		}
 	}
 	return c.JSON(views)
 }

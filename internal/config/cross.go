@@ -65,9 +65,7 @@ func (c *cross) route(p units.Problems, i int) {
 	if given.get("forward") != nil && r.Forward != nil {
 		c.keyHeaders(p.Key("forward").Key("claims"), r.Forward)
 	}
-	if given.get("to") != nil {
-		c.name(p.Key("to"), "upstream", r.To, sortedNames(c.doc.Upstreams), "upstreams")
-	}
+	c.traffic(p, r, given)
 	switch {
 	case r.Auth == nil && given.get("auth") == nil:
 		p.Missing("auth", "the route says nothing about auth: write auth: { issuers: [...] }, or auth: none when everybody may call")

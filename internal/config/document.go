@@ -6,10 +6,14 @@ import (
 	"github.com/oncegate/oncegate/internal/bulkhead"
 	"github.com/oncegate/oncegate/internal/dedup"
 	"github.com/oncegate/oncegate/internal/edge"
+	"github.com/oncegate/oncegate/internal/flags"
+	"github.com/oncegate/oncegate/internal/lifecycle"
 	"github.com/oncegate/oncegate/internal/ratelimit"
 	"github.com/oncegate/oncegate/internal/retry"
+	"github.com/oncegate/oncegate/internal/rewrite"
 	"github.com/oncegate/oncegate/internal/routes"
 	"github.com/oncegate/oncegate/internal/shed"
+	"github.com/oncegate/oncegate/internal/traffic"
 	"github.com/oncegate/oncegate/internal/units"
 	"github.com/oncegate/oncegate/internal/upstream"
 )
@@ -24,6 +28,7 @@ type Document struct {
 	APIKeys    map[string]auth.APIKeysConfig `yaml:"api_keys" doc:"Lists of API keys."`
 	RateLimits map[string]ratelimit.Config   `yaml:"rate_limits" doc:"Named limits; all routes that use a name count together."`
 	Shedding   shed.Config                   `yaml:"shedding" doc:"What this process refuses when it has too much to do."`
+	Flags      *flags.Config                 `yaml:"flags" doc:"Feature flags, in a file of their own."`
 	Upstreams  map[string]UpstreamConfig     `yaml:"upstreams" doc:"The services behind the gateway."`
 	Defaults   DefaultsConfig                `yaml:"defaults" doc:"Policies of routes that do not say their own."`
 	Routes     []RouteConfig                 `yaml:"routes" required:"true" nonempty:"true" doc:"Which request goes where, and by which rules."`
@@ -100,9 +105,10 @@ type RouteConfig struct {
 	Dedup           *dedup.Config       `yaml:"dedup" doc:"How keyed writes happen once."`
 	Timeout         *units.Duration     `yaml:"timeout" min:"1ms" doc:"The whole request; by default 60s."`
 	Body            *units.Size         `yaml:"body" doc:"Largest request body; by default listen.limits.body."`
-	Rewrite         map[string]any      `yaml:"rewrite" later:"true" doc:"Changes to what goes upstream."`
+	Version         *lifecycle.Config   `yaml:"version" doc:"The version of an API that the route is, and its end."`
+	Rewrite         *rewrite.Config     `yaml:"rewrite" doc:"Changes to what goes upstream, and to what comes back."`
 	Forward         *auth.ForwardConfig `yaml:"forward" doc:"What of the identity goes upstream."`
-	To              string              `yaml:"to" required:"true" doc:"The upstream's name."`
-	Fallback        []any               `yaml:"fallback" later:"true" doc:"Answers when the upstream fails."`
+	To              traffic.Destination `yaml:"to" required:"true" doc:"The upstream's name, or a mapping."`
+	Fallback        []traffic.Rule      `yaml:"fallback" doc:"What is tried in turn when the upstream fails; the answer says so in X-Gateway-Fallback."`
 	Mode            string              `yaml:"mode" default:"enforce" enum:"enforce shadow" later:"true" doc:"shadow decides and counts but refuses nothing."`
 }

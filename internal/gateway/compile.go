@@ -10,6 +10,7 @@ import (
 	"github.com/oncegate/oncegate/internal/ratelimit"
 	"github.com/oncegate/oncegate/internal/routes"
 	"github.com/oncegate/oncegate/internal/shed"
+	"github.com/oncegate/oncegate/internal/traffic"
 	"github.com/oncegate/oncegate/internal/upstream"
 )
 
@@ -25,7 +26,7 @@ type compiler struct {
 }
 
 func compile(doc *config.Document, state *State, old *Snapshot) (*Snapshot, error) {
-	c := &compiler{doc: doc, state: state, snap: &Snapshot{Document: doc, Upstreams: map[string]*upstream.Upstream{}, checks: map[string]dedup.Check{}, executions: map[string]pipeline.Handler{}}}
+	c := &compiler{doc: doc, state: state, snap: &Snapshot{Document: doc, Upstreams: map[string]*upstream.Upstream{}, checks: map[string]dedup.Check{}, executions: map[string]pipeline.Handler{}, splits: map[string]*traffic.Split{}}}
 	var previous *auth.Authority
 	if old != nil {
 		previous = old.Authority
@@ -63,6 +64,9 @@ func (c *compiler) build() error {
 	if c.store, c.seats, err = c.state.counters(c.doc); err != nil {
 		return err
 	}
+	if c.snap.flags, err = c.state.flags(c.doc.Flags); err != nil {
+		return err
+	}
 	c.limits = make(map[string]*ratelimit.Limit, len(c.doc.RateLimits))
 	for name, cfg := range c.doc.RateLimits {
 		c.limits[name] = ratelimit.Compile(name, cfg)
@@ -88,13 +92,11 @@ func (c *compiler) build() error {
 
 // plan compiles one route.
 func (c *compiler) plan(r *config.RouteConfig) (pipeline.Handler, error) {
-	up := c.snap.Upstreams[r.To]
 	p := parts{
 		observe:  c.state.Observer.Layer(r.ID),
 		deadline: deadline(r.Timeout.Std()),
 		shed:     c.state.shed.Layer(c.doc.Shedding, r.Priority),
 		admit:    admit(int64(*r.Body)),
-		end:      up,
 	}
 	var err error
 	if p.auth, err = auth.New(*r.Auth, forward(r), c.snap.Authority); err != nil {
@@ -106,7 +108,10 @@ func (c *compiler) plan(r *config.RouteConfig) (pipeline.Handler, error) {
 	if len(r.RateLimits) > 0 {
 		p.limit = c.limit(r, r.Dedup != nil)
 	}
-	admits := c.guard(r.To, &p)
+	admits, err := c.route(r, &p)
+	if err != nil {
+		return nil, err
+	}
 	if p.dedup, err = c.dedup(r, admits); err != nil {
 		return nil, err
 	}
@@ -129,7 +134,8 @@ func (c *compiler) executions(r *config.RouteConfig, p parts) error {
 	if err != nil {
 		return err
 	}
-	p.dedup, p.retry, p.breaker, p.bulkhead, p.admit, p.shed = nil, nil, nil, nil, nil, nil // who asks what became of a write is let in under overload, too
+	p.dedup, p.admit, p.shed = nil, nil, nil // who asks what became of a write is let in under overload, too
+	p.rewrite, p.fallback, p.mirror, p.retry, p.breaker, p.bulkhead = nil, nil, nil, nil, nil, nil
 	if len(r.RateLimits) > 0 {
 		p.limit = c.limit(r, false)
 	}
@@ -164,6 +170,13 @@ func (c *compiler) dedup(r *config.RouteConfig, admits dedup.Admits) (pipeline.L
 	if err != nil {
 		return nil, err
 	}
-	facts := dedup.Facts{Route: r.ID, Upstream: r.To, Anonymous: r.Auth.None, MaxBody: int64(*r.Body), Limited: len(r.RateLimits) > 0}
+	facts := dedup.Facts{Route: r.ID, Upstream: firstOf(r.To.Names()), Anonymous: r.Auth.None, MaxBody: int64(*r.Body), Limited: len(r.RateLimits) > 0}
 	return dedup.New(*r.Dedup, facts, store, admits, c.state.Metrics)
+}
+
+func firstOf(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return names[0]
 }

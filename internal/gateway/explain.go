@@ -46,20 +46,28 @@ func Steps(doc *config.Document, r *config.RouteConfig) []Step {
 	if d := r.Dedup; d != nil {
 		scope := d.Scope
 		if scope == "" {
-			scope = r.To
+			scope = firstOf(r.To.Names())
 		}
 		steps = append(steps, Step{"dedup", fmt.Sprintf("key %s for %s, scope %s, answers kept %s, keys %s%s",
 			d.Key, strings.Join(d.Methods, " "), scope, d.Keep.Answer, d.Keep.Key, dedupExtras(d))})
 	} else {
 		steps = append(steps, Step{"dedup", "none; a key passes with Idempotency-Status: ignored"})
 	}
-	u := doc.Upstreams[r.To]
-	steps = append(steps, guardSteps(u)...)
-	targets := make([]string, len(u.Targets))
-	for i, t := range u.Targets {
-		targets[i] = t.URL
+	return append(steps, trafficSteps(doc, r)...)
+}
+
+// whereTo names the end of a plan.
+func whereTo(r *config.RouteConfig) string {
+	switch names := r.To.Names(); {
+	case r.To.Respond != nil:
+		return "a fixed answer"
+	case r.To.Redirect != nil:
+		return "a redirect"
+	case len(names) > 1:
+		return "one of the upstreams " + strings.Join(names, ", ")
+	default:
+		return "upstream " + firstOf(names)
 	}
-	return append(steps, Step{"upstream", r.To + ": " + strings.Join(targets, " ")})
 }
 
 // dedupExtras are the words for what a route says beyond the usual.
@@ -154,7 +162,7 @@ func Explain(w io.Writer, doc *config.Document, x *pipeline.Exchange, logger *sl
 	words, verdict = keyed(r.Dedup, x)
 	fmt.Fprintf(w, "=> dedup: %s\n", words)
 	if verdict == nil {
-		fmt.Fprintf(w, "=> limits, records and breaker decide by their state; then upstream %s\n", r.To)
+		fmt.Fprintf(w, "=> limits, records and breaker decide by their state; then %s\n", whereTo(r))
 	}
 	return verdict
 }

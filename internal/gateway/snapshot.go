@@ -10,8 +10,10 @@ import (
 	"github.com/oncegate/oncegate/internal/auth"
 	"github.com/oncegate/oncegate/internal/config"
 	"github.com/oncegate/oncegate/internal/dedup"
+	"github.com/oncegate/oncegate/internal/flags"
 	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/routes"
+	"github.com/oncegate/oncegate/internal/traffic"
 	"github.com/oncegate/oncegate/internal/upstream"
 	"github.com/oncegate/oncegate/internal/wire"
 )
@@ -38,7 +40,9 @@ type Snapshot struct {
 	executions map[string]pipeline.Handler // by route: answers its clients' questions about keyed writes
 	checks     map[string]dedup.Check      // by route
 	sealer     *answer.Sealer
-	closers    []func() // what ends with the snapshot
+	splits     map[string]*traffic.Split // by route
+	flags      *flags.Set                // nil: none
+	closers    []func()                  // what ends with the snapshot
 }
 
 // Serve finds the plan and runs it.
@@ -113,3 +117,6 @@ func (s *Snapshot) close() {
 		f()
 	}
 }
+
+// Split gives the split of a route; nil when it has none.
+func (s *Snapshot) Split(route string) *traffic.Split { return s.splits[route] }

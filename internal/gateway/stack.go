@@ -4,7 +4,7 @@ import "github.com/oncegate/oncegate/internal/pipeline"
 
 // parts are the layers of one route; a nil one is left out.
 type parts struct {
-	observe, deadline, shed, admit, logins, auth, limit, dedup, retry, breaker, bulkhead pipeline.Layer
+	observe, deadline, shed, admit, logins, auth, limit, version, dedup, rewrite, fallback, mirror, retry, breaker, bulkhead pipeline.Layer
 
 	end pipeline.Handler
 }
@@ -20,11 +20,13 @@ func stack(p parts) pipeline.Handler {
 		p.logins,   // counts what auth refuses, by address
 		p.auth,     // all below may trust the client
 		p.limit,    // keyed by a verified client; for a keyed write it only defers its refusal, so that a stored answer is still replayed
+		p.version,  // tells when this version of an API ends, also on refusals of limits behind it
 		p.dedup,    // claims only if no refusal is deferred and the breaker admits; decides by the effect what becomes of the key
-		// fallback: another upstream while the effect is none
 		// cache: after auth, so that its key can hold the client
-		// rewrite: never across authorisation
-		// split, mirror: below this line everything is per upstream
+		p.rewrite,  // only what really goes upstream is rewritten; never across authorisation
+		p.fallback, // another upstream, or an answer, while that executes nothing twice
+		p.mirror,   // a copy of what goes upstream
+		// split: an end with branches; below this line everything is per upstream
 		p.retry,    // each try goes through all that follows, under one budget per upstream
 		p.breaker,  // judges every try; its own refusals never count
 		p.bulkhead, // a place is given back with the answer's last byte

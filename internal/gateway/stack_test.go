@@ -36,7 +36,7 @@ func TestStackOrder(t *testing.T) {
 // places says where each key of a route takes effect. A key without a place is one that somebody forgot to build.
 var places = map[string]string{
 	"id": "name", "match": "routes", "auth": "auth", "rate_limits": "limit", "rate_limit_fields": "limit", "priority": "shed", "failed_logins": "logins", "dedup": "dedup", "timeout": "deadline", "body": "admit",
-	"forward": "auth", "to": "end", "rewrite": "later", "fallback": "later", "mode": "later",
+	"forward": "auth", "to": "end", "rewrite": "rewrite", "fallback": "fallback", "version": "version", "mode": "later",
 }
 
 func TestEveryKeyOfARouteHasAPlace(t *testing.T) {

@@ -6,8 +6,10 @@ import (
 	"sync"
 
 	"github.com/oncegate/oncegate/internal/breaker"
+	"github.com/oncegate/oncegate/internal/flags"
 	"github.com/oncegate/oncegate/internal/observe"
 	"github.com/oncegate/oncegate/internal/shed"
+	"github.com/oncegate/oncegate/internal/traffic"
 	"github.com/oncegate/oncegate/internal/upstream"
 )
 
@@ -18,9 +20,12 @@ type State struct {
 	Observer *observe.Observer
 	Logger   *slog.Logger
 
-	pools  *upstream.Pools
-	limits *limits
-	shed   *shed.Shedder
+	pools   *upstream.Pools
+	limits  *limits
+	shed    *shed.Shedder
+	mirrors *traffic.Mirrors
+	flagSet *flags.Set // nil until a document names a file
+	flagCfg flags.Config
 
 	mu      sync.Mutex
 	guarded map[string]*guards // by upstream
@@ -35,6 +40,7 @@ func NewState(metrics *observe.Metrics, observer *observe.Observer, logger *slog
 		pools:   upstream.NewPools(),
 		limits:  newLimits(),
 		shed:    shed.New(metrics),
+		mirrors: traffic.NewMirrors(metrics),
 		guarded: make(map[string]*guards),
 	}
 	metrics.WatchBulkheads(s.bulkheads)
@@ -71,9 +77,13 @@ func (s *State) Sweep(live *Snapshot) {
 
 // Close ends everything; no exchange may be running.
 func (s *State) Close() error {
+	s.mirrors.Close()
 	s.pools.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.flagSet != nil {
+		s.flagSet.Close()
+	}
 	err := errors.Join(s.limits.close(), s.revoked.close())
 	if s.records == nil {
 		return err

@@ -4,8 +4,10 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // guardMetrics count what stands before an upstream.
 type guardMetrics struct {
-	retries, missed, hedges cached[[2]string, prometheus.Counter]
-	bulkheads               *bulkheadCollector
+	retries, missed, hedges, mirrored, fallbacks, versions cached[[2]string, prometheus.Counter]
+
+	flags     *prometheus.CounterVec
+	bulkheads *bulkheadCollector
 }
 
 func (m *Metrics) addGuards() {
@@ -13,6 +15,10 @@ func (m *Metrics) addGuards() {
 	g.retries.make = m.counters("gateway_upstream_retries_total", "Further tries by what the try before came to.", "upstream", "reason")
 	g.missed.make = m.counters("gateway_upstream_retries_refused_total", "Retries that were due and not made.", "upstream", "reason")
 	g.hedges.make = m.counters("gateway_upstream_hedges_total", "Second calls beside a slow one: which of the two won, or that the budget allowed none.", "upstream", "result")
+	g.mirrored.make = m.counters("gateway_mirrored_total", "Copies of requests: sent, failed, dropped for want of room, skipped for their body.", "upstream", "result")
+	g.fallbacks.make = m.counters("gateway_fallbacks_total", "Answers of a fallback.", "route", "what")
+	g.versions.make = m.counters("gateway_api_version_requests_total", "Requests by version of an API.", "route", "version")
+	g.flags = add(m, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_flags_reads_total", Help: "Readings of a changed file of feature flags."}, []string{"result"}))
 	g.bulkheads = add(m, &bulkheadCollector{})
 }
 
@@ -73,4 +79,26 @@ func (c *bulkheadCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(bulkheadLearned, prometheus.GaugeValue, float64(s.Learned), s.Upstream)
 		ch <- prometheus.MustNewConstMetric(bulkheadRefused, prometheus.CounterValue, float64(s.Refused), s.Upstream)
 	}
+}
+
+// Mirrored counts a copy of a request.
+func (m *Metrics) Mirrored(upstream, result string) {
+	m.guards.mirrored.get([2]string{upstream, result}).Inc()
+}
+
+// FellBack counts an answer of a fallback.
+func (m *Metrics) FellBack(route, what string) { m.guards.fallbacks.get([2]string{route, what}).Inc() }
+
+// VersionUsed counts a request to a version of an API.
+func (m *Metrics) VersionUsed(route, version string) {
+	m.guards.versions.get([2]string{route, version}).Inc()
+}
+
+// FlagsRead counts a reading of the file of feature flags.
+func (m *Metrics) FlagsRead(err error) {
+	result := "success"
+	if err != nil {
+		result = "failure"
+	}
+	m.guards.flags.WithLabelValues(result).Inc()
 }

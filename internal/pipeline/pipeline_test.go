@@ -74,6 +74,7 @@ draining 503 14 false
 internal 500 13 false
 expectation-failed 417 3 false
 version-not-supported 505 12 false
+gone 410 12 false
 client-gone 499 1 false
 `
 

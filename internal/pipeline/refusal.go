@@ -33,6 +33,7 @@ const (
 	Internal
 	ExpectationFailed
 	VersionNotSupported
+	Gone       // the API version has ended
 	ClientGone // never rendered: nobody is there to read it; logged as 499
 	refusals
 )
@@ -70,6 +71,7 @@ var refusalTable = [refusals]refusalRow{
 	Internal:            {"internal", "Internal error", "The gateway failed to handle the request.", 500, 13, false},
 	ExpectationFailed:   {"expectation-failed", "Expectation failed", "The only expectation that can be met is 100-continue.", 417, 3, false},
 	VersionNotSupported: {"version-not-supported", "HTTP version not supported", "This protocol version is not supported.", 505, 12, false},
+	Gone:                {"gone", "Gone", "This version of the API is no longer served.", 410, 12, false},
 	ClientGone:          {"client-gone", "Client closed request", "The client left before the answer.", 499, 1, false},
 }
 

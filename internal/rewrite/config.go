@@ -133,3 +133,23 @@ func isCanonical(path string) bool {
 func isHost(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"#%/<>?@\^{|},`+"`", r) })
 }
+
+// Words says what is changed, for explain.
+func (c *Config) Words() string {
+	var words []string
+	say := func(is bool, text string) {
+		if is {
+			words = append(words, text)
+		}
+	}
+	say(c.StripPrefix != "", "path without "+c.StripPrefix)
+	say(c.AddPrefix != "", "path below "+c.AddPrefix)
+	say(c.Path != "", "path "+c.Path)
+	say(c.Host != "" && c.Host != "client", "Host "+c.Host)
+	say(len(c.Request.Set)+len(c.Request.Remove) > 0, "request fields")
+	say(len(c.Response.Set)+len(c.Response.Remove) > 0, "answer fields")
+	if words == nil {
+		return "nothing"
+	}
+	return strings.Join(words, ", ")
+}

@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
@@ -177,4 +178,20 @@ func hashUint(h, v uint64) uint64 {
 	var b [8]byte
 	binary.LittleEndian.PutUint64(b[:], v)
 	return hashBytes(h, b[:])
+}
+
+// Words says how requests are shared, for explain.
+func (d *Destination) Words() string {
+	words := make([]string, len(d.Split))
+	for i, a := range d.Split {
+		words[i] = fmt.Sprintf("%s %d", a.Upstream, a.Weight)
+		if a.When != nil {
+			words[i] += " and all that its conditions take"
+		}
+	}
+	text := strings.Join(words, ", ")
+	if d.Sticky != "" {
+		text += ", by " + d.Sticky
+	}
+	return text
 }

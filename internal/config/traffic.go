@@ -1,0 +1,89 @@
+package config
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/oncegate/oncegate/internal/units"
+)
+
+// traffic checks where a route sends its requests: names of upstreams and flags, and parameters of its path.
+func (c *cross) traffic(p units.Problems, r *RouteConfig, given *node) {
+	if given.get("to") != nil {
+		c.destination(p.Key("to"), r, given.get("to"))
+	}
+	if given.get("fallback") != nil {
+		for i, rule := range r.Fallback {
+			if rule.Upstream != "" {
+				c.upstream(p.Key("fallback").Index(i).Key("upstream"), rule.Upstream)
+			}
+		}
+	}
+	names := pathParams(r.Match.Path)
+	if r.Rewrite != nil {
+		r.Rewrite.CheckParams(p.Key("rewrite"), names)
+		c.rewriteSense(p.Key("rewrite"), r)
+	}
+	if r.To.Redirect != nil {
+		for _, name := range r.To.Redirect.Params() {
+			if !slices.Contains(names, name) {
+				p.Key("to").Key("redirect").Key("location").Unknown("parameter", name, append(names, "path", "query"))
+			}
+		}
+	}
+	if r.Dedup != nil && len(r.To.Names()) == 0 && given.get("dedup") != nil {
+		p.Key("dedup").Add("the route calls no upstream: there is nothing to execute once")
+	}
+	if len(r.Fallback) > 0 && len(r.To.Names()) == 0 {
+		p.Key("fallback").Add("the route calls no upstream: nothing can fail")
+	}
+}
+
+func (c *cross) destination(p units.Problems, r *RouteConfig, given *node) {
+	to := &r.To
+	if to.Upstream != "" {
+		if given.kind == mappingNode {
+			p = p.Key("upstream")
+		}
+		c.upstream(p, to.Upstream)
+	}
+	for i, arm := range to.Split {
+		c.upstream(p.Key("split").Index(i).Key("upstream"), arm.Upstream)
+		if arm.When != nil && arm.When.Flag != "" && c.doc.Flags == nil {
+			p.Key("split").Index(i).Key("when").Key("flag").Add("there is no flags.file that could hold it")
+		}
+	}
+	if to.Mirror != nil {
+		c.upstream(p.Key("mirror").Key("upstream"), to.Mirror.Upstream)
+		if slices.Contains(to.Names(), to.Mirror.Upstream) {
+			p.Key("mirror").Key("upstream").Add("the route sends to %s already: copies there would be executed twice", to.Mirror.Upstream)
+		}
+	}
+}
+
+func (c *cross) upstream(p units.Problems, name string) {
+	if name != "" {
+		c.name(p, "upstream", name, sortedNames(c.doc.Upstreams), "upstreams")
+	}
+}
+
+// rewriteSense finds a prefix that no path of the route can have: stripping it would never happen, in silence.
+func (c *cross) rewriteSense(p units.Problems, r *RouteConfig) {
+	prefix, path := r.Rewrite.StripPrefix, strings.TrimSuffix(r.Match.Path, "/**")
+	if prefix == "" || path == "" || strings.Contains(path, "{") {
+		return
+	}
+	if path != prefix && !strings.HasPrefix(path, prefix+"/") && !(path != r.Match.Path && strings.HasPrefix(prefix, path+"/")) {
+		p.Key("strip_prefix").Add("no path of the route begins with %s", prefix)
+	}
+}
+
+// pathParams are the parameters of a pattern.
+func pathParams(pattern string) (names []string) {
+	for _, segment := range strings.Split(pattern, "/") {
+		if name, ok := strings.CutPrefix(segment, "{"); ok {
+			names = append(names, strings.TrimSuffix(name, "}"))
+		}
+	}
+	return names
+}

@@ -1,0 +1,190 @@
+package gateway
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/oncegate/oncegate/internal/config"
+	"github.com/oncegate/oncegate/internal/dedup"
+	"github.com/oncegate/oncegate/internal/flags"
+	"github.com/oncegate/oncegate/internal/lifecycle"
+	"github.com/oncegate/oncegate/internal/pipeline"
+	"github.com/oncegate/oncegate/internal/rewrite"
+	"github.com/oncegate/oncegate/internal/traffic"
+)
+
+// route sets where a route sends its requests, and what happens on the way and when it fails. What it gives is the look that
+// dedup takes before it claims.
+func (c *compiler) route(r *config.RouteConfig, p *parts) (dedup.Admits, error) {
+	var err error
+	if r.Version != nil {
+		if p.version, err = lifecycle.New(*r.Version, r.ID, c.state.Metrics); err != nil {
+			return nil, err
+		}
+	}
+	if r.Rewrite != nil {
+		if p.rewrite, err = rewrite.New(*r.Rewrite); err != nil {
+			return nil, err
+		}
+	}
+	if m := r.To.Mirror; m != nil {
+		p.mirror = c.state.mirrors.Layer(*m, c.snap.Upstreams[m.Upstream])
+	}
+	admits, err := c.destination(r, p)
+	if err != nil {
+		return nil, err
+	}
+	return c.fallback(r, p, admits), nil
+}
+
+// destination sets the end of a plan.
+func (c *compiler) destination(r *config.RouteConfig, p *parts) (admits dedup.Admits, err error) {
+	switch to := &r.To; {
+	case to.Respond != nil:
+		p.end = to.Respond.Handler()
+	case to.Redirect != nil:
+		p.end, err = to.Redirect.Handler()
+	case len(to.Split) > 0:
+		return c.split(r, p)
+	default:
+		p.end = c.snap.Upstreams[to.Upstream]
+		return c.guard(to.Upstream, p), nil
+	}
+	return nil, err
+}
+
+// split makes a branch for each arm; below it everything is per upstream.
+func (c *compiler) split(r *config.RouteConfig, p *parts) (dedup.Admits, error) {
+	branches := make([]traffic.Branch, len(r.To.Split))
+	looks := make([]dedup.Admits, len(branches))
+	for i, arm := range r.To.Split {
+		branches[i], looks[i] = c.branch(arm.Upstream)
+	}
+	var flags traffic.Flags
+	if c.snap.flags != nil {
+		flags = c.snap.flags
+	}
+	s, err := traffic.NewSplit(r.To, r.ID, branches, flags)
+	if err != nil {
+		return nil, err
+	}
+	c.snap.splits[r.ID] = s
+	p.end = s
+	return anyOf(looks), nil
+}
+
+// branch is what leads to one upstream: its guards and its end.
+func (c *compiler) branch(name string) (traffic.Branch, dedup.Admits) {
+	p := parts{end: c.snap.Upstreams[name]}
+	look := c.guard(name, &p)
+	b := traffic.Branch{Name: name, Handler: stack(p)}
+	if look != nil {
+		b.Ready = func() bool { _, ok := look(nil); return ok }
+	}
+	return b, look
+}
+
+// fallback sets the layer. While the first upstream is open, another that takes over from it is as good for a claim.
+func (c *compiler) fallback(r *config.RouteConfig, p *parts, admits dedup.Admits) dedup.Admits {
+	looks, branches := []dedup.Admits{admits}, map[string]*traffic.Branch{}
+	for _, rule := range r.Fallback {
+		if rule.Upstream == "" {
+			continue
+		}
+		b, look := c.branch(rule.Upstream)
+		branches[rule.Upstream] = &b
+		for _, on := range rule.On {
+			if on == "open" {
+				looks = append(looks, look)
+			}
+		}
+	}
+	p.fallback = traffic.Fallback(r.Fallback, r.ID, branches, c.state.Metrics)
+	return anyOf(looks)
+}
+
+// anyOf admits when one of them does; else it says the shortest wait. A nil one always admits.
+func anyOf(looks []dedup.Admits) dedup.Admits {
+	for _, look := range looks {
+		if look == nil {
+			return nil
+		}
+	}
+	if len(looks) == 1 {
+		return looks[0]
+	}
+	return func(x *pipeline.Exchange) (wait time.Duration, ok bool) {
+		for i, look := range looks {
+			w, ok := look(x)
+			if ok {
+				return 0, true
+			}
+			if i == 0 || w < wait {
+				wait = w
+			}
+		}
+		return wait, false
+	}
+}
+
+// flags gives the flags of a document's file; the same set as long as the document says the same. An earlier set ends: its
+// last flags stay for the snapshots that hold it.
+func (s *State) flags(cfg *flags.Config) (*flags.Set, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if cfg == nil {
+		return nil, nil
+	}
+	if s.flagSet != nil && s.flagCfg == *cfg {
+		return s.flagSet, nil
+	}
+	next, err := flags.Open(*cfg, s.Logger, s.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	if s.flagSet != nil {
+		s.flagSet.Close()
+	}
+	s.flagSet, s.flagCfg = next, *cfg
+	return next, nil
+}
+
+// trafficSteps explains where a route sends its requests.
+func trafficSteps(doc *config.Document, r *config.RouteConfig) (steps []Step) {
+	if rw := r.Rewrite; rw != nil {
+		steps = append(steps, Step{"rewrite", rw.Words()})
+	}
+	for _, rule := range r.Fallback {
+		what := "upstream " + rule.Upstream
+		if rule.Respond != nil {
+			what = fmt.Sprintf("a fixed answer %d", rule.Respond.Status)
+		}
+		steps = append(steps, Step{"fallback", "on " + strings.Join(rule.On, " ") + ": " + what})
+	}
+	if m := r.To.Mirror; m != nil {
+		steps = append(steps, Step{"mirror", fmt.Sprintf("%s of the requests also go to %s, at most %d at once", m.Share, m.Upstream, m.InFlight)})
+	}
+	return append(steps, endSteps(doc, r)...)
+}
+
+func endSteps(doc *config.Document, r *config.RouteConfig) (steps []Step) {
+	switch to := &r.To; {
+	case to.Respond != nil:
+		return []Step{{"respond", fmt.Sprintf("a fixed answer %d", to.Respond.Status)}}
+	case to.Redirect != nil:
+		return []Step{{"redirect", fmt.Sprintf("%d to %s", to.Redirect.Status, to.Redirect.Location)}}
+	case len(to.Split) > 0:
+		steps = append(steps, Step{"split", to.Words()})
+	}
+	for _, name := range r.To.Names() {
+		u := doc.Upstreams[name]
+		steps = append(steps, guardSteps(u)...)
+		targets := make([]string, len(u.Targets))
+		for i, t := range u.Targets {
+			targets[i] = t.URL
+		}
+		steps = append(steps, Step{"upstream", name + ": " + strings.Join(targets, " ")})
+	}
+	return steps
+}
