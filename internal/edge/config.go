@@ -17,6 +17,8 @@ type Config struct {
 	TrustedProxies []string     `yaml:"trusted_proxies" doc:"Networks whose X-Forwarded-* fields are believed."`
 	Limits         LimitsConfig `yaml:"limits" doc:"What a client may ask of the gateway."`
 	Drain          DrainConfig  `yaml:"drain" doc:"How the gateway stops."`
+
+	ProxyStatus bool `yaml:"proxy_status" default:"false" doc:"Say with Proxy-Status (RFC 9209) what kind of failure an answer of the gateway's own stands for."`
 }
 
 // TLSConfig is TLS on the port.

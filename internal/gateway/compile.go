@@ -86,7 +86,7 @@ func (c *compiler) build() error {
 	}
 	c.snap.table = table
 	c.snap.guarded = guardedNames(c.doc)
-	c.snap.unrouted = stack(parts{observe: c.state.Observer.Layer(""), end: pipeline.HandlerFunc(unroutedEnd)})
+	c.snap.unrouted = stack(parts{observe: c.state.Observer.Layer(""), status: proxyStatus(c.doc.Listen.ProxyStatus), end: pipeline.HandlerFunc(unroutedEnd)})
 	return nil
 }
 
@@ -94,6 +94,7 @@ func (c *compiler) build() error {
 func (c *compiler) plan(r *config.RouteConfig) (pipeline.Handler, error) {
 	p := parts{
 		observe:  c.state.Observer.Layer(r.ID),
+		status:   proxyStatus(c.doc.Listen.ProxyStatus),
 		deadline: deadline(r.Timeout.Std()),
 		shed:     c.state.shed.Layer(c.doc.Shedding, r.Priority),
 		admit:    admit(int64(*r.Body)),

@@ -1,19 +1,70 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
 
+// leastDeadline: a request that leaves less time is answered at once, before anything is done for it.
+const leastDeadline = 5 * time.Millisecond
+
 // deadline fixes one point in time for everything below it. It bounds the way to the answer's head; bodies are bounded by
-// their pauses, so a long download is not cut.
+// their pauses, so a long download is not cut. A client may ask for less than the route gives, never for more.
 func deadline(timeout time.Duration) pipeline.Layer {
 	return func(next pipeline.Handler) pipeline.Handler {
 		return pipeline.HandlerFunc(func(ctx context.Context, x *pipeline.Exchange) error {
-			x.Deadline = x.Start.Add(timeout)
+			limit := timeout
+			if asked, ok := askedTimeout(x.Request); ok && asked < limit {
+				limit = asked
+			}
+			x.Deadline = x.Start.Add(limit)
+			if limit < leastDeadline && limit < timeout {
+				x.Problem.Executed = pipeline.ExecutedNo
+				return fmt.Errorf("%w: the client leaves %v", pipeline.UpstreamTimeout, limit)
+			}
 			return next.Serve(ctx, x)
 		})
 	}
+}
+
+// askedTimeout is what a client says it waits: X-Request-Timeout in milliseconds, or grpc-timeout of a gRPC call. What
+// makes no sense is nothing.
+func askedTimeout(r pipeline.Request) (time.Duration, bool) {
+	if text := r.Header("X-Request-Timeout"); text != nil {
+		n, ok := digits(text)
+		return time.Duration(n) * time.Millisecond, ok
+	}
+	text := r.Header("grpc-timeout")
+	if text == nil || !bytes.HasPrefix(r.Header("Content-Type"), []byte("application/grpc")) {
+		return 0, false
+	}
+	return grpcTimeout(text)
+}
+
+// grpcTimeout reads at most 8 digits and a unit (gRPC over HTTP/2, Timeout).
+func grpcTimeout(text []byte) (time.Duration, bool) {
+	if len(text) < 2 {
+		return 0, false
+	}
+	unit, known := map[byte]time.Duration{'H': time.Hour, 'M': time.Minute, 'S': time.Second, 'm': time.Millisecond, 'u': time.Microsecond, 'n': time.Nanosecond}[text[len(text)-1]]
+	n, ok := digits(text[:len(text)-1])
+	return time.Duration(n) * unit, ok && known
+}
+
+// digits reads a number of at most eight digits.
+func digits(text []byte) (n int64, ok bool) {
+	if len(text) == 0 || len(text) > 8 {
+		return 0, false
+	}
+	for _, c := range text {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return n, true
 }

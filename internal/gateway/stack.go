@@ -4,7 +4,7 @@ import "github.com/oncegate/oncegate/internal/pipeline"
 
 // parts are the layers of one route; a nil one is left out.
 type parts struct {
-	observe, deadline, shed, admit, logins, auth, limit, version, dedup, rewrite, fallback, mirror, retry, breaker, bulkhead pipeline.Layer
+	observe, status, deadline, shed, admit, logins, auth, limit, version, dedup, rewrite, fallback, mirror, retry, breaker, bulkhead pipeline.Layer
 
 	end pipeline.Handler
 }
@@ -14,6 +14,7 @@ type parts struct {
 func stack(p parts) pipeline.Handler {
 	return pipeline.Compose(p.end,
 		p.observe,  // sees everything, refusals and panics included
+		p.status,   // names every refusal below
 		p.deadline, // one point in time bounds all below
 		p.shed,     // the process has too much to do: the least important first, before any work
 		p.admit,    // body size: refusals that are cheaper than cryptography
