@@ -6,7 +6,9 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
+	"github.com/oncegate/oncegate/internal/flags"
 	"github.com/oncegate/oncegate/internal/units"
 )
 
@@ -33,9 +35,35 @@ func (r *Result) Files() error {
 	if t := r.Document.State.Redis.TLS; t != nil && t.CA != "" && r.Document.State.Store == "redis" {
 		checkRoots(found.Key("state").Key("redis").Key("tls").Key("ca"), t.CA)
 	}
+	r.checkFlags(found)
 	report := newReport(r.file)
 	report.take(r.root, found.List())
 	return report.err(r.lines, r.clean)
+}
+
+// checkFlags reads the file of feature flags, and finds flags that routes ask for and the file has not: they would be off
+// for ever, in silence.
+func (r *Result) checkFlags(found units.Problems) {
+	cfg := r.Document.Flags
+	if cfg == nil {
+		return
+	}
+	known, err := flags.Read(cfg.File)
+	if err != nil {
+		found.Key("flags").Key("file").Add("%s", strings.TrimPrefix(err.Error(), "flags: "))
+		return
+	}
+	for i := range r.Document.Routes {
+		for j, arm := range r.Document.Routes[i].To.Split {
+			if arm.When == nil || arm.When.Flag == "" {
+				continue
+			}
+			if _, there := known[arm.When.Flag]; !there {
+				at := found.Key("routes").Index(i).Key("to").Key("split").Index(j).Key("when").Key("flag")
+				at.Unknown("flag", arm.When.Flag, sortedNames(known))
+			}
+		}
+	}
 }
 
 func checkRoots(p units.Problems, file string) {

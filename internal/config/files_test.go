@@ -50,3 +50,32 @@ state: { store: redis, redis: { addresses: ["127.0.0.1:6379"], tls: { ca: /no/re
 		t.Error(err)
 	}
 }
+
+// A flag that the file has not would be off for ever, in silence.
+func TestFlagsOfTheDocument(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "flags.yaml")
+	if err := os.WriteFile(file, []byte("new-checkout: { on: true }\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	check := func(file, flag, want string) {
+		t.Helper()
+		result, err := Parse("f", []byte(`version: 1
+flags: { file: `+file+` }
+upstreams: { a: { targets: ["http://up.test"] }, b: { targets: ["http://up.test"] } }
+routes: [ { id: a, match: { path: /a }, auth: none, to: { split: [{ upstream: a }, { upstream: b, when: { flag: `+flag+` } }] } } ]
+`), testEnv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if err := result.Files(); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("got %q, wanted %q", got, want)
+		}
+	}
+	check(file, "new-checkout", "")
+	check(file, "new-chekout", `f:4:113: routes[0].to.split[1].when.flag: unknown flag "new-chekout" (did you mean "new-checkout"?)`)
+	check("/no/flags.yaml", "new-checkout", "f:2:16: flags.file: stat /no/flags.yaml: no such file or directory")
+}

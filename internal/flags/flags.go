@@ -73,7 +73,10 @@ func Open(cfg Config, log *slog.Logger, rec Recorder) (*Set, error) {
 // Read reads and checks a file.
 func Read(file string) (map[string]Flag, error) {
 	info, err := os.Stat(file)
-	if err == nil && info.Size() > most {
+	if err != nil {
+		return nil, fmt.Errorf("flags: %w", err)
+	}
+	if info.Size() > most {
 		return nil, fmt.Errorf("flags: %s is larger than %d bytes", file, most)
 	}
 	text, err := os.ReadFile(file)
