@@ -106,7 +106,7 @@ func (h *holder) fields(proof string) []string {
 	return []string{"Authorization: DPoP " + h.token, "DPoP: " + proof}
 }
 
-func (g *gateway) takes(name, path string, fields ...string) spoken {
+func (g *gateway) lets(name, path string, fields ...string) spoken {
 	g.t.Helper()
 	got := speak(g.t, g.address, line("GET", path, fields...))
 	if got.status != 200 {
@@ -131,8 +131,8 @@ func TestCase54(t *testing.T) {
 	if up.count.Load() != 0 {
 		t.Errorf("the upstream was asked %d times", up.count.Load())
 	}
-	g.takes("proven", "/orders/1", h.fields(h.proof("/orders/1"))...)
-	g.takes("proven where it is required", "/strict", h.fields(h.proof("/strict"))...)
+	g.lets("proven", "/orders/1", h.fields(h.proof("/orders/1"))...)
+	g.lets("proven where it is required", "/strict", h.fields(h.proof("/strict"))...)
 	g.admits("unbound", "/orders/1", free.token)
 	got := speak(t, g.address, line("GET", "/orders/1"))
 	if c := got.header.Values("WWW-Authenticate"); got.status != 401 || len(c) != 2 || c[0] != plainChallenge || c[1] != proofPlain {
@@ -178,14 +178,14 @@ func TestCases55And56(t *testing.T) {
 	if up.count.Load() != 0 {
 		t.Errorf("the upstream was asked %d times", up.count.Load())
 	}
-	g.takes("good", path, h.fields(good)...)
+	g.lets("good", path, h.fields(good)...)
 	g.refuses("replayed", badProof, path, h.fields(good)...)
 	once := h.proof(path, "jti", "j")
-	g.takes("a jti", path, h.fields(once)...)
+	g.lets("a jti", path, h.fields(once)...)
 	g.refuses("the same jti in another proof", badProof, path, h.fields(h.proof(path, "jti", "j"))...)
-	g.takes("of another client", path, other.fields(other.proof(path, "jti", "j"))...)
-	g.takes("query and fragment", path+"?a=b", h.fields(h.proof(path+"?c=d#e"))...)
-	g.takes("spellings", "/orders/%6F", h.fields(h.proof("", "htu", "HTTPS://API.example.com:443/orders/%6f"))...)
+	g.lets("of another client", path, other.fields(other.proof(path, "jti", "j"))...)
+	g.lets("query and fragment", path+"?a=b", h.fields(h.proof(path+"?c=d#e"))...)
+	g.lets("spellings", "/orders/%6F", h.fields(h.proof("", "htu", "HTTPS://API.example.com:443/orders/%6f"))...)
 	g.soundLog(append(words, h.token)...)
 }
 
@@ -209,7 +209,7 @@ func TestProofsOfAnotherLibrary(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			g.takes(alg, "/orders/7", h.fields(proof)...)
+			g.lets(alg, "/orders/7", h.fields(proof)...)
 		}
 	}
 }
@@ -235,7 +235,7 @@ func TestCase57(t *testing.T) {
 		t.Error("the upstream was asked")
 	}
 	proof := h.proof("/fresh", "nonce", nonce)
-	g.takes("with it", "/fresh", h.fields(proof)...)
+	g.lets("with it", "/fresh", h.fields(proof)...)
 	g.refuses("replayed", badProof, "/fresh", h.fields(proof)...)
 }
 
@@ -270,14 +270,14 @@ func TestCases58And59(t *testing.T) {
 func TestProofsAndTheRest(t *testing.T) {
 	g, up := provingGateway(t)
 	h := newHolder(t)
-	if got := g.takes("held back", "/orders/1", h.fields(h.proof("/orders/1"))...); got.sent("DPoP") != nil || got.sent("Authorization") != nil {
+	if got := g.lets("held back", "/orders/1", h.fields(h.proof("/orders/1"))...); got.sent("DPoP") != nil || got.sent("Authorization") != nil {
 		t.Errorf("upstream: %s", got.body)
 	}
-	if got := g.takes("open", "/open", "DPoP: x"); got.sent("DPoP") != nil {
+	if got := g.lets("open", "/open", "DPoP: x"); got.sent("DPoP") != nil {
 		t.Errorf("upstream of an open route: %s", got.body)
 	}
 	proof := h.proof("/passed")
-	if got := g.takes("passed on", "/passed", h.fields(proof)...); strings.Join(got.sent("DPoP"), "") != proof || strings.Join(got.sent("Authorization"), "") != "DPoP "+h.token {
+	if got := g.lets("passed on", "/passed", h.fields(proof)...); strings.Join(got.sent("DPoP"), "") != proof || strings.Join(got.sent("Authorization"), "") != "DPoP "+h.token {
 		t.Errorf("upstream: %s", got.body)
 	}
 	for range 5 {
@@ -287,7 +287,7 @@ func TestProofsAndTheRest(t *testing.T) {
 		g.refuses("a bad proof", badProof, "/login", h.fields(h.proof("/other"))...)
 	}
 	g.refuses("one too many", refusal{429, "rate-limited", ""}, "/login", h.fields(h.proof("/other"))...)
-	g.takes("a good one passes", "/login", h.fields(h.proof("/login"))...)
+	g.lets("a good one passes", "/login", h.fields(h.proof("/login"))...)
 	before := up.count.Load()
 	write := func(proof string) spoken {
 		return speak(t, g.address, line("POST", "/write", append(h.fields(proof), "Idempotency-Key: k", "Content-Length: 0")...))
@@ -319,10 +319,10 @@ func TestProofsOfAFleet(t *testing.T) {
 	a, b := fleet[0], fleet[1]
 	h := newHolder(t)
 	proof := h.proof("/orders/1")
-	a.takes("first", "/orders/1", h.fields(proof)...)
+	a.lets("first", "/orders/1", h.fields(proof)...)
 	b.refuses("at the other gateway", badProof, "/orders/1", h.fields(proof)...)
 	nonce := a.refuses("nonce", wantNonce, "/fresh", h.fields(h.proof("/fresh"))...).one("DPoP-Nonce")
-	b.takes("a nonce of the other gateway", "/fresh", h.fields(h.proof("/fresh", "nonce", nonce))...)
+	b.lets("a nonce of the other gateway", "/fresh", h.fields(h.proof("/fresh", "nonce", nonce))...)
 	redis.Kill()
 	for _, g := range fleet {
 		got := g.refuses("Redis down", refusal{503, "auth-unavailable", ""}, "/orders/1", h.fields(h.proof("/orders/1"))...)
@@ -343,13 +343,13 @@ func TestProofsInTheCommands(t *testing.T) {
 	g := prepare(t, strings.ReplaceAll(proving, "@UP@", "http://127.0.0.1:9"))
 	provingDocument(g, "")
 	h := newHolder(t)
-	out, err := exec.Command(binary, "explain", "-config", g.file, "-H", "Authorization: DPoP "+h.token, "-H", "DPoP: "+h.proof("/orders/1"), "GET", proofBase+"/orders/1").CombinedOutput()
+	out, err := exec.Command(binary, "explain", "-config", g.file, "-H", "Authorization: DPoP "+h.token, "-H", "DPoP: "+h.proof("/orders/1"), "GET", "/orders/1").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), `auth passes as alice`) || !strings.Contains(string(out), "DPoP: a proof for "+proofBase) {
 		t.Errorf("%v: %s", err, out)
 	}
 	g.replace(`base: "`+proofBase+`", nonce`, `base: "`+proofBase+`/v1", nonce`)
-	code, _, text := command(t, "", "check", "-config", g.file)
+	code, text, failure := command(t, "", "check", "-config", g.file)
 	if code != 2 || !strings.Contains(text, "issuers.fresh.dpop.base") {
-		t.Errorf("%d %s", code, text)
+		t.Errorf("%d %s%s", code, text, failure)
 	}
 }

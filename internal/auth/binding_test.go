@@ -313,3 +313,29 @@ func TestProofsOutliveReloads(t *testing.T) {
 	m, err = r.ask("Bearer " + free)
 	turnedAway(t, "unbound", m, err, Unbound, dpopToken)
 }
+
+// Tokens that need no proof cost no memory where others do, and neither does a certificate.
+func TestBindingsAllocateNothing(t *testing.T) {
+	r := single(t, dpopIssuer())
+	mine := sha256.Sum256([]byte("my certificate"))
+	shown := &pipeline.TLS{Certificate: &x509.Certificate{}, Thumbprint: mine}
+	for name, c := range map[string]struct {
+		tok  string
+		want error
+	}{"unbound": {hs(), nil}, "of a certificate": {hs("cnf", object{"x5t#S256": b64(mine[:])}), nil}, "of another": {hs("cnf", object{"x5t#S256": b64(make([]byte, 32))}), WrongCertificate}, "sent as bearer": {bound(), NotTheHolder}} {
+		x := &pipeline.Exchange{}
+		var request pipeline.Request = &bare{field: []byte("Bearer " + c.tok)}
+		var answer pipeline.Response = bareAnswer{}
+		ask := func() error {
+			x.Begin(request, answer, nil)
+			x.TLS = shown
+			return r.handler.Serve(context.Background(), x)
+		}
+		if err := ask(); err != c.want {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := testing.AllocsPerRun(200, func() { _ = ask() }); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}

@@ -13,7 +13,7 @@ import (
 const (
 	proofField = "dpop"
 	nonceField = "DPoP-Nonce"
-	proofWait  = 250 * time.Millisecond // for the store of used proofs
+	proofWait  = 500 * time.Millisecond // for the store of used proofs
 )
 
 // keepProofs decides where used proofs are remembered. What this process remembers outlives a reload.

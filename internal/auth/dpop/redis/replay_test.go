@@ -126,8 +126,8 @@ func TestRedisDown(t *testing.T) {
 }
 
 func TestWrongPassword(t *testing.T) {
-	cfg := at(redistest.Start(t, "--requirepass", "right").Addr)
-	cfg.Password = "wrong"
+	cfg := at(redistest.Start(t).Addr)
+	cfg.Username, cfg.Password = "nobody", "wrong"
 	if _, err := Open(t.Context(), cfg, nil); err == nil || !strings.Contains(err.Error(), "password") {
 		t.Error(err)
 	}
