@@ -209,7 +209,11 @@ func TestUnknownReplaysAreUnavailable(t *testing.T) {
 		t.Errorf("%d proofs in a room of 512, an eighth of which is one owner's", n)
 	}
 	d.wants(t, "full", proof(), Unavailable)
-	if v, _ := d.asks(proof("iat", now.Unix()+200), now.Add(200*time.Second)); v != Proven {
+	v := Unavailable
+	for i := 0; v != Proven && i < 64; i++ { // each sweeps the part of the memory that it falls into
+		v, _ = d.asks(proof("iat", now.Unix()+200), now.Add(200*time.Second))
+	}
+	if v != Proven {
 		t.Errorf("after their end: %v", v)
 	}
 }
