@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/oncegate/oncegate/internal/auth/dpop"
 	"github.com/oncegate/oncegate/internal/auth/keyset"
 	"github.com/oncegate/oncegate/internal/auth/revoke"
 )
@@ -34,6 +35,8 @@ type Deps struct {
 	Revocations *revoke.List                          // nil: the old authority's, or one of its own
 	Store       revoke.Store                          // where Revoke tells other nodes; nil: there are none
 	Compile     func(text string) (Expression, error) // of Require.Expression; nil: expressions are errors
+	Replays     dpop.Replays                          // nil: proofs that were used are known to this process only
+	Nonces      *dpop.Nonces                          // nil: this process's own
 }
 
 // Authority knows all issuers of one document: their keys, and the tokens that were verified. It is immutable; a reload
@@ -46,6 +49,7 @@ type Authority struct {
 	store    revoke.Store
 	compile  func(text string) (Expression, error)
 	shared   *shared
+	proofs   dpop.Shared
 	logger   *slog.Logger
 	recorder Recorder
 }
@@ -56,6 +60,8 @@ type shared struct {
 	failures failures
 	flights  flights
 	headers  memo
+	replays  *dpop.Memory
+	nonces   *dpop.Nonces
 }
 
 // issuer is one issuer, ready for use, and immutable.
@@ -67,6 +73,7 @@ type issuer struct {
 	typ              string
 	leeway, lifetime float64 // seconds
 	keys             source
+	proofs           *dpop.Checker  // nil: tokens that are bound to a key are refused
 	remote           *keyset.Remote // nil unless keys come from a URL
 	local            *keyset.Set    // nil when they do
 }
@@ -97,11 +104,12 @@ func NewAuthority(issuers map[string]IssuerConfig, old *Authority, deps Deps) (*
 	}
 	if old == nil {
 		old = &Authority{}
-		a.shared = &shared{cache: newCache(cacheEntries, cacheBytes)}
+		a.shared = &shared{cache: newCache(cacheEntries, cacheBytes), replays: dpop.NewMemory(0), nonces: dpop.NewNonces()}
 	} else {
 		a.shared = old.shared
 	}
 	a.keepRevocations(old)
+	a.keepProofs(deps)
 	if err := a.readKeys(deps.APIKeys); err != nil {
 		return nil, err
 	}
@@ -133,6 +141,11 @@ func (a *Authority) prepare(name string, cfg IssuerConfig) (*issuer, error) {
 	var err error
 	if i.allowed, err = allowed(cfg); err != nil {
 		return nil, err
+	}
+	if cfg.DPoP != nil {
+		if i.proofs, err = dpop.New(*cfg.DPoP); err != nil {
+			return nil, err
+		}
 	}
 	switch {
 	case cfg.Secret != "":

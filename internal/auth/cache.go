@@ -29,7 +29,7 @@ type cacheKey struct {
 }
 
 // entry is a verified token: only what depends on neither the route nor the request. It is immutable apart from its place
-// in the cache, and owns its strings.
+// in the cache, and owns its strings. What it is bound to is judged at every use.
 type entry struct {
 	client    pipeline.Client
 	claims    *claims
@@ -38,6 +38,7 @@ type entry struct {
 	expires   float64   // Unix seconds
 	notBefore float64   // Unix seconds; 0: none
 	revocable revoke.Token
+	bound     *binding // nil: whoever has the token may use it
 
 	id           cacheKey
 	newer, older *entry // least recently used order; guarded by the shard
@@ -45,7 +46,7 @@ type entry struct {
 
 // cost is the bytes that an entry takes, and an eighth more for what an allocator rounds up.
 func (e *entry) cost() int {
-	bytes := entryCost + len(e.client.Identity) + memberCost(e.claims.members) + 16*len(e.claims.scopes)
+	bytes := entryCost + e.bound.cost() + len(e.client.Identity) + memberCost(e.claims.members) + 16*len(e.claims.scopes)
 	return bytes + bytes/8
 }
 

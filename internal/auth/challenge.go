@@ -37,13 +37,17 @@ func (g *gate) refuse(x *pipeline.Exchange, who *identified) error {
 		return reason
 	}
 	g.challenge(x, who.scheme, reason)
+	if who.nonce != "" {
+		tellNonce(x, who.nonce)
+	}
 	x.Response.Set("Cache-Control", noStore)
 	return reason
 }
 
 // challenge sets WWW-Authenticate. What was wrong is never said, apart from missing scopes.
 func (g *gate) challenge(x *pipeline.Exchange, s scheme, reason Reason) {
-	tokens := s == bearerScheme || s == noScheme && len(g.trusted) > 0
+	proof := g.proofs.stands(s)
+	tokens := proof || s == bearerScheme || s == noScheme && len(g.trusted) > 0
 	switch {
 	case reason == MissingScope || reason == WeakLogin && tokens: // authorize said what is wanted
 	case reason == NoCredential || reason == OtherScheme: // RFC 6750, 3.1: no error code when no token was sent
@@ -51,6 +55,8 @@ func (g *gate) challenge(x *pipeline.Exchange, s scheme, reason Reason) {
 		for _, other := range g.challenges[1:] {
 			x.Response.Add(challengeField, other)
 		}
+	case proof:
+		x.Response.Set(challengeField, g.proofs.challenge(reason))
 	case reason == BadCredential && tokens:
 		x.Response.Set(challengeField, challengeRequest)
 	case reason.Kind() == pipeline.Forbidden && tokens:

@@ -3,6 +3,7 @@ package auth
 import (
 	"fmt"
 
+	"github.com/oncegate/oncegate/internal/auth/dpop"
 	"github.com/oncegate/oncegate/internal/units"
 )
 
@@ -20,6 +21,7 @@ type IssuerConfig struct {
 	MaxLifetime units.Duration `yaml:"max_lifetime" default:"24h" min:"1s" doc:"Longest time between iat and exp."`
 	Typ         string         `yaml:"typ" doc:"Demanded typ of the token header, such as at+jwt."`
 	Revocation  bool           `yaml:"revocation" doc:"Check the deny list of token ids and subjects."`
+	DPoP        *dpop.Config   `yaml:"dpop" doc:"Proofs of possession (RFC 9449). Without it, tokens that are bound to a key (cnf.jkt) are refused."`
 }
 
 // APIKeysConfig is one entry of api_keys.
@@ -82,7 +84,7 @@ type OneOrMany []string
 // ForwardConfig is what of the client's identity goes upstream.
 type ForwardConfig struct {
 	Claims        map[string]string `yaml:"claims" doc:"Headers and the claims that fill them; a client can never set these itself."`
-	Authorization bool              `yaml:"authorization" default:"false" doc:"Pass the client's Authorization on."`
+	Authorization bool              `yaml:"authorization" default:"false" doc:"Pass the client's Authorization on, and the proof (DPoP) beside it."`
 
 	APIKey bool `yaml:"api_key" default:"false" doc:"Pass the client's API key on."`
 }

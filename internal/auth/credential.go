@@ -29,6 +29,7 @@ type scheme uint8
 const (
 	noScheme scheme = iota // whatever the route takes
 	bearerScheme
+	dpopScheme
 	keyScheme
 )
 
@@ -41,6 +42,7 @@ type identified struct {
 	scheme scheme
 	reason Reason
 	cached bool
+	nonce  string // to be used from now on; "": nothing is to be said
 }
 
 // credentials looks at the fields that the route takes credentials from, and at no other: a key in a query is not seen.
@@ -76,20 +78,26 @@ func (g *gate) identify(x *pipeline.Exchange, s *credentials) identified {
 	case s.keys == 1:
 		return g.byKey(x, s, now)
 	}
-	text, reason := bearer(s.authorization)
+	text, as, reason := g.token(s.authorization)
 	if reason == accepted && tokenInQuery(x.Request.Query()) {
 		reason = BadCredential
 	}
 	if reason != accepted {
-		return identified{reason: reason}
+		return identified{scheme: as, reason: reason}
+	}
+	if as == noScheme {
+		as = bearerScheme
 	}
 	wait, _ := x.Remaining(now, unknownKeyWait)
 	v := g.authority.verify(g.trusted, text, now, wait)
-	who := identified{scheme: bearerScheme, issuer: v.issuer, reason: v.reason, cached: v.cached}
+	who := identified{scheme: as, issuer: v.issuer, reason: v.reason, cached: v.cached}
 	if v.issuer != nil {
 		who.source = v.issuer.name
 	}
-	if v.reason == accepted {
+	if v.reason == accepted && v.binds(as) {
+		g.held(x, text, &v, &who)
+	}
+	if who.reason == accepted {
 		who.claims, who.client = v.entry.claims, &v.entry.client
 	}
 	return who
@@ -142,16 +150,25 @@ func tokenInQuery(query []byte) bool {
 	return false
 }
 
-// bearer gives the token of an Authorization field. The scheme's letter case does not count (RFC 9110, 11.1).
-func bearer(field []byte) ([]byte, Reason) {
-	const scheme = "bearer"
+// token gives the token of an Authorization field, and how it was sent. DPoP is a scheme only where an issuer has proofs.
+func (g *gate) token(field []byte) ([]byte, scheme, Reason) {
+	text, reason := after("bearer", field)
+	if reason == OtherScheme && g.proofs != nil {
+		text, reason = after("dpop", field)
+		return text, dpopScheme, reason
+	}
+	return text, noScheme, reason // bearerScheme once it is a token
+}
+
+// after gives what follows a scheme, whose letter case does not count (RFC 9110, 11.1).
+func after(scheme string, field []byte) ([]byte, Reason) {
 	if field == nil {
 		return nil, NoCredential
 	}
 	if len(field) < len(scheme) {
 		return nil, OtherScheme
 	}
-	for i := range scheme {
+	for i := range len(scheme) {
 		if field[i]|0x20 != scheme[i] {
 			return nil, OtherScheme
 		}

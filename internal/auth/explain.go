@@ -55,13 +55,33 @@ func explainWho(cfg Config) []string {
 	return lines
 }
 
+// ExplainIssuers says in words what the tokens of a route's issuers need beside themselves.
+func ExplainIssuers(cfg Config, issuers map[string]IssuerConfig) []string {
+	var lines []string
+	for _, name := range cfg.Issuers {
+		d := issuers[name].DPoP
+		if d == nil {
+			continue
+		}
+		line := "DPoP: a proof for " + d.Base + " with a token of " + name + " that is bound to a key"
+		if d.Required {
+			line += ", and all have to be"
+		}
+		if d.Nonce {
+			line += "; each with a nonce"
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
 func explainForward(fwd ForwardConfig) []string {
 	var lines []string
 	for _, header := range slices.Sorted(maps.Keys(fwd.Claims)) {
 		lines = append(lines, fmt.Sprintf("header %s upstream is claim %s; a client can't set it", header, fwd.Claims[header]))
 	}
 	if fwd.Authorization {
-		lines = append(lines, "the client's Authorization goes upstream")
+		lines = append(lines, "the client's Authorization goes upstream, and its DPoP")
 	}
 	if fwd.APIKey {
 		lines = append(lines, "the client's API key goes upstream")
@@ -102,7 +122,7 @@ func Judge(cfg Config, a *Authority, x *pipeline.Exchange) (string, error) {
 	if missing := g.missing(who.claims.scopes); missing != nil {
 		return refusalWords(MissingScope) + ": " + missing.words, MissingScope
 	}
-	what := map[scheme]string{bearerScheme: "issuer", keyScheme: "list of keys"}[who.scheme]
+	what := map[scheme]string{bearerScheme: "issuer", dpopScheme: "issuer", keyScheme: "list of keys"}[who.scheme]
 	return fmt.Sprintf("passes as subject %q of %s %s", who.client.Subject, what, who.source), nil
 }
 

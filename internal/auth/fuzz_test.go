@@ -83,7 +83,7 @@ func FuzzCredential(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, field string) {
-		got, reason := bearer([]byte(field))
+		got, reason := after("bearer", []byte(field))
 		scheme, rest, _ := strings.Cut(field, " ")
 		if reason == OtherScheme != (strings.ToLower(scheme) != "bearer" || len(scheme) != 6) {
 			t.Fatalf("%q: %v", field, reason)

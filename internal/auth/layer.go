@@ -25,6 +25,7 @@ type gate struct {
 	lists      []*keyList
 	headers    []string // of the lists, in lower case
 	challenges [][]byte // of what the route takes
+	proofs     *proofs  // nil: no issuer takes tokens with proofs
 	optional   bool
 	rules      []rule
 	scopes     scopeRule
@@ -72,8 +73,12 @@ func newGate(cfg Config, f forward, a *Authority) (*gate, error) {
 	if len(g.trusted) == 0 && len(g.lists) == 0 {
 		return nil, fmt.Errorf("auth names neither issuers nor api_keys")
 	}
-	if len(g.trusted) > 0 {
+	g.proofs = newProofs(trusted)
+	if len(g.trusted) > 0 && (g.proofs == nil || !g.proofs.only) {
 		g.challenges = append(g.challenges, challengePlain)
+	}
+	if g.proofs != nil {
+		g.challenges = append(g.challenges, g.proofs.plain)
 	}
 	if len(g.lists) > 0 {
 		g.challenges = append(g.challenges, challengeKey)
@@ -133,20 +138,29 @@ func (g *gate) Serve(ctx context.Context, x *pipeline.Exchange) error {
 		return g.refuse(x, &who)
 	}
 	g.authority.recorder.Authenticated(who.source, who.cached)
-	return g.next.Serve(ctx, x)
+	err := g.next.Serve(ctx, x)
+	if who.nonce != "" {
+		tellNonce(x, who.nonce)
+	}
+	return err
 }
 
 // authorize judges what the route demands, and passes on what the route forwards.
 func (g *gate) authorize(x *pipeline.Exchange, who *identified) Reason {
 	if failed := g.failed(x, who.claims); failed != nil {
-		if failed.challenge != nil && who.scheme == bearerScheme {
+		switch {
+		case failed.challenge != nil && who.scheme == bearerScheme:
 			x.Response.Set(challengeField, failed.challenge)
+		case failed.challenge != nil && who.scheme == dpopScheme:
+			x.Response.Set(challengeField, g.proofs.wants(failed.challenge))
 		}
 		return failed.reason
 	}
 	if missing := g.missing(who.claims.scopes); missing != nil {
 		x.Problem.Scopes = missing.words
-		x.Response.Set(challengeField, missing.challenge(who.scheme))
+		if x.Response.Set(challengeField, missing.challenge(who.scheme)); who.scheme == dpopScheme {
+			x.Response.Set(challengeField, g.proofs.wants(missing.forToken))
+		}
 		return MissingScope
 	}
 	if !g.forward.apply(x, who.claims) {

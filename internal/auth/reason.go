@@ -27,6 +27,18 @@ const (
 	WrongSubject
 	NotAnAccessToken
 	SenderConstrained
+	Unbound
+	NotTheHolder
+	WrongCertificate
+	NoProof
+	ProofMalformed
+	ProofKey
+	ProofRequest
+	ProofToken
+	ProofTime
+	ProofSignature
+	ProofReplayed
+	ProofNonce
 	Revoked
 	Irrevocable
 	WeakLogin
@@ -42,6 +54,7 @@ const (
 	RuleDenies
 	NoKeys
 	NoRevocations
+	NoReplays
 	TooManyHeaders
 	reasons
 )
@@ -68,7 +81,19 @@ var reasonTable = [reasons]struct {
 	WrongAudience:     {"wrong_audience", "aud holds none of the audiences", pipeline.Unauthenticated},
 	WrongSubject:      {"wrong_subject", "sub is missing or not plain text", pipeline.Unauthenticated},
 	NotAnAccessToken:  {"not_an_access_token", "the token looks like an ID token", pipeline.Unauthenticated},
-	SenderConstrained: {"sender_constrained", "the token is bound to a key that was not proven (cnf)", pipeline.Unauthenticated},
+	SenderConstrained: {"sender_constrained", "the token is bound in a way that the issuer does not have here (cnf)", pipeline.Unauthenticated},
+	Unbound:           {"unbound", "the token is bound to no key, and the scheme or the issuer demands it", pipeline.Unauthenticated},
+	NotTheHolder:      {"not_the_holder", "the token is bound to a key and was sent as a bearer token", pipeline.Unauthenticated},
+	WrongCertificate:  {"wrong_certificate", "the token is bound to another client certificate, or none was shown", pipeline.Unauthenticated},
+	NoProof:           {"no_proof", "no proof came with the token, or several", pipeline.Unauthenticated},
+	ProofMalformed:    {"proof_malformed", "the proof's form, header, key or claims are not as they have to be", pipeline.Unauthenticated},
+	ProofKey:          {"proof_key", "the proof's key is not the one that the token is bound to", pipeline.Unauthenticated},
+	ProofRequest:      {"proof_request", "the proof is for another method or URI", pipeline.Unauthenticated},
+	ProofToken:        {"proof_token", "the proof is for another token", pipeline.Unauthenticated},
+	ProofTime:         {"proof_time", "the proof is too old, or from the future", pipeline.Unauthenticated},
+	ProofSignature:    {"proof_signature", "the proof's signature does not verify", pipeline.Unauthenticated},
+	ProofReplayed:     {"proof_replayed", "the proof was used before", pipeline.Unauthenticated},
+	ProofNonce:        {"proof_nonce", "the proof has no current nonce", pipeline.Unauthenticated},
 	Revoked:           {"revoked", "the token, its session or its subject was revoked", pipeline.Unauthenticated},
 	Irrevocable:       {"irrevocable", "the token says no iat, without which it can't be revoked", pipeline.Unauthenticated},
 	WeakLogin:         {"weak_login", "the login behind the token is too weak or too long ago", pipeline.Unauthenticated},
@@ -84,6 +109,7 @@ var reasonTable = [reasons]struct {
 	RuleDenies:        {"rule_denies", "the route's expression is not true", pipeline.Forbidden},
 	NoKeys:            {"no_keys", "the issuer's keys are not available", pipeline.AuthUnavailable},
 	NoRevocations:     {"no_revocations", "what was revoked is not known", pipeline.AuthUnavailable},
+	NoReplays:         {"no_replays", "nobody knows whether the proof was used before", pipeline.AuthUnavailable},
 	TooManyHeaders:    {"too_many_headers", "more headers are to be set than fit", pipeline.Internal},
 }
 
@@ -107,3 +133,6 @@ func (r Reason) lasting() bool {
 	}
 	return false
 }
+
+// Harmless reports a refusal that guesses nothing: all of the request was good, and it only has to be sent again with a nonce.
+func (r Reason) Harmless() bool { return r == ProofNonce }

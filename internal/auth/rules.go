@@ -53,8 +53,8 @@ func (i *issuer) check(c *claims, h *header, e *entry, now time.Time) Reason {
 	if h.typ != accessToken && i.typ == "" && (c.find("nonce") != nil || c.find("at_hash") != nil || c.find("c_hash") != nil) {
 		return NotAnAccessToken
 	}
-	if c.find("cnf") != nil {
-		// A bound token is worth nothing without its proof, and none can be checked here yet.
+	var ok bool
+	if e.bound, ok = i.binding(c); !ok {
 		return SenderConstrained
 	}
 	return accepted

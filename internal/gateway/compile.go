@@ -35,8 +35,13 @@ func compile(doc *config.Document, state *State, old *Snapshot) (*Snapshot, erro
 	if err != nil {
 		return nil, err
 	}
+	replays, err := state.shareProofs(doc)
+	if err != nil {
+		return nil, err
+	}
 	authority, err := auth.NewAuthority(doc.Issuers, previous, auth.Deps{
 		Logger: state.Logger, Recorder: state.Metrics, APIKeys: doc.APIKeys, Revocations: revoked, Store: shared,
+		Replays: replays, Nonces: nonces(doc),
 	})
 	if err != nil {
 		return nil, err

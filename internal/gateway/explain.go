@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/oncegate/oncegate/internal/auth"
+	"github.com/oncegate/oncegate/internal/auth/dpop"
 	"github.com/oncegate/oncegate/internal/config"
 	"github.com/oncegate/oncegate/internal/dedup"
 	"github.com/oncegate/oncegate/internal/pipeline"
@@ -34,7 +35,7 @@ func Steps(doc *config.Document, r *config.RouteConfig) []Step {
 		l := doc.RateLimits[r.FailedLogins]
 		steps = append(steps, Step{"logins", "refused credentials count, " + r.FailedLogins + ": " + l.Words()})
 	}
-	steps = append(steps, Step{"auth", strings.Join(auth.Explain(*r.Auth, forward(r)), "; ")})
+	steps = append(steps, Step{"auth", strings.Join(append(auth.Explain(*r.Auth, forward(r)), auth.ExplainIssuers(*r.Auth, doc.Issuers)...), "; ")})
 	for _, use := range r.RateLimits {
 		l := doc.RateLimits[use.Name]
 		words := use.Name + ": " + l.Words()
@@ -215,7 +216,7 @@ func decide(doc *config.Document, r *config.RouteConfig, x *pipeline.Exchange, l
 	for _, name := range r.Auth.Issuers {
 		issuers[name] = doc.Issuers[name]
 	}
-	authority, err := auth.NewAuthority(issuers, nil, auth.Deps{Logger: logger, APIKeys: doc.APIKeys})
+	authority, err := auth.NewAuthority(issuers, nil, auth.Deps{Logger: logger, APIKeys: doc.APIKeys, Replays: dpop.Forget{}, Nonces: nonces(doc)})
 	if err != nil {
 		return err.Error(), err
 	}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/oncegate/oncegate/internal/auth/dpop/redis"
 	"github.com/oncegate/oncegate/internal/breaker"
 	"github.com/oncegate/oncegate/internal/flags"
 	"github.com/oncegate/oncegate/internal/observe"
@@ -31,6 +32,7 @@ type State struct {
 	guarded map[string]*guards // by upstream
 	records *records           // nil until a route needs them
 	revoked *revocations       // nil until a fleet shares them
+	replays *redis.Replays     // nil until a fleet shares used proofs
 }
 
 // NewState makes empty state. The store of records opens when the first route needs it.
@@ -84,7 +86,7 @@ func (s *State) Close() error {
 	if s.flagSet != nil {
 		s.flagSet.Close()
 	}
-	err := errors.Join(s.limits.close(), s.revoked.close())
+	err := errors.Join(s.limits.close(), s.revoked.close(), s.closeProofs())
 	if s.records == nil {
 		return err
 	}

@@ -54,7 +54,7 @@ type Names interface{ Has(name []byte) bool }
 type Outgoing struct {
 	Host          []byte // nil: as received
 	Path          []byte // nil: the canonical path
-	Authorization bool   // pass the client's Authorization on
+	Authorization bool   // pass the client's Authorization and DPoP on
 	fields        [24]Field
 	n             int
 }

@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -11,7 +12,8 @@ import (
 
 // FailedLogins stands directly outside auth and counts credentials that were refused, by address: limit is a Bucket by ip. When
 // the address has spent it, a refused credential gets rate-limited in place of unauthenticated. A good credential always
-// passes, and a request without one is not counted: whoever floods an address locks nobody else out of it.
+// passes, and a request without one is not counted: whoever floods an address locks nobody else out of it. Nor is a refusal
+// that says Harmless: all was good, and the client only has to send it again.
 // fields are those in which a credential may come.
 func FailedLogins(limit *Limit, fields []string, store Store, rec Recorder) pipeline.Layer {
 	if rec == nil {
@@ -35,10 +37,15 @@ type logins struct {
 // Serve implements pipeline.Handler.
 func (l *logins) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	err := l.next.Serve(ctx, x)
-	if pipeline.KindOf(err) != pipeline.Unauthenticated || !l.tried(x.Request) {
+	if pipeline.KindOf(err) != pipeline.Unauthenticated || harmless(err) || !l.tried(x.Request) {
 		return err
 	}
 	return l.failed(ctx, x, err)
+}
+
+func harmless(err error) bool {
+	var says interface{ Harmless() bool }
+	return errors.As(err, &says) && says.Harmless()
 }
 
 // tried reports that a credential came: one that did not know that it needs one guesses nothing.

@@ -40,6 +40,7 @@ type jwk struct {
 	DQ     jsontext.Value `json:"dq"`
 	QI     jsontext.Value `json:"qi"`
 	K      jsontext.Value `json:"k"`
+	Oth    jsontext.Value `json:"oth"`
 }
 
 var (
@@ -86,6 +87,10 @@ func parseKeys(text []byte, allowed []*Algorithm) (keys []*Key, skipped int, err
 	return keys, skipped, nil
 }
 
+// FromJWK reads a public key for signatures of one algorithm (RFC 7517). A private, symmetric or weak key, and one that does
+// not fit the algorithm, is an error.
+func FromJWK(raw []byte, a *Algorithm) (*Key, error) { return parseKey(raw, []*Algorithm{a}) }
+
 func parseKey(raw []byte, allowed []*Algorithm) (*Key, error) {
 	var k jwk
 	if json.Unmarshal(raw, &k) != nil {
@@ -105,7 +110,7 @@ func parseKey(raw []byte, allowed []*Algorithm) (*Key, error) {
 }
 
 func (k *jwk) private() bool {
-	for _, secret := range []jsontext.Value{k.D, k.P, k.Q, k.DP, k.DQ, k.QI, k.K} {
+	for _, secret := range []jsontext.Value{k.D, k.P, k.Q, k.DP, k.DQ, k.QI, k.K, k.Oth} {
 		if secret != nil {
 			return true
 		}

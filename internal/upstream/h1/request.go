@@ -83,7 +83,7 @@ func appendClientFields(dst []byte, x *pipeline.Exchange) (_ []byte, lines int) 
 		if name == nil || wire.HopByHop(name) || framing(name) || identity(name) || changed(changes, name) {
 			continue
 		}
-		if !x.Outgoing.Authorization && sameName(name, "authorization") {
+		if !x.Outgoing.Authorization && credential(name) {
 			continue
 		}
 		dst = append(dst, name...)
@@ -94,6 +94,9 @@ func appendClientFields(dst []byte, x *pipeline.Exchange) (_ []byte, lines int) 
 	}
 	return dst, lines
 }
+
+// credential are the fields that show a client's token: it is the gateway's to judge.
+func credential(name []byte) bool { return sameName(name, "authorization") || sameName(name, "dpop") }
 
 func changed(changes []pipeline.Field, name []byte) bool {
 	for i := range changes {

@@ -13,6 +13,20 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
+// Check judges a Config for others who Dial, and asks the server. One that can't be reached is no error; a wrong password or
+// mode is.
+func Check(ctx context.Context, cfg *Config) error {
+	s, err := Open(ctx, *cfg, Deps{})
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}
+
+// Dial makes a client that repeats nothing by itself, for what else a fleet keeps; how long a call may take is its context's
+// matter. cfg has passed Check.
+func Dial(ctx context.Context, cfg Config) (goredis.UniversalClient, error) { return dial(ctx, cfg) }
+
 // dial makes a client; only for sentinels something has to be asked first.
 func dial(ctx context.Context, cfg Config) (goredis.UniversalClient, error) {
 	o := options(cfg, cfg.Addresses[0])
