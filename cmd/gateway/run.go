@@ -66,7 +66,7 @@ type server struct {
 func start(t terminal, seen gateway.File, doc *config.Document, hup <-chan os.Signal) (*server, error) {
 	s := &server{access: observe.NewAccessLog(t.out)}
 	s.logger = observe.NewLogger(s.access.Prompt(), slog.LevelInfo)
-	port, err := edge.Listen(doc.Listen, s.logger)
+	port, err := edge.Listen(doc.Listen.Config, s.logger)
 	if err != nil {
 		return nil, errors.Join(err, s.access.Close())
 	}
@@ -102,7 +102,7 @@ func (s *server) assemble(doc *config.Document) error {
 	if s.gateway, err = gateway.New(doc, s.state); err != nil {
 		return errors.Join(err, s.state.Close())
 	}
-	if s.edge, err = h1.New(doc.Listen, s.gateway, s.logger); err != nil {
+	if s.edge, err = h1.New(doc.Listen.Config, s.gateway, s.logger); err != nil {
 		return errors.Join(err, s.gateway.Close())
 	}
 	return nil

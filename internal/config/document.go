@@ -1,12 +1,15 @@
 package config
 
 import (
+	"github.com/oncegate/oncegate/internal/access"
 	"github.com/oncegate/oncegate/internal/auth"
 	"github.com/oncegate/oncegate/internal/breaker"
 	"github.com/oncegate/oncegate/internal/bulkhead"
+	"github.com/oncegate/oncegate/internal/cors"
 	"github.com/oncegate/oncegate/internal/dedup"
 	"github.com/oncegate/oncegate/internal/edge"
 	"github.com/oncegate/oncegate/internal/flags"
+	"github.com/oncegate/oncegate/internal/headers"
 	"github.com/oncegate/oncegate/internal/lifecycle"
 	"github.com/oncegate/oncegate/internal/ratelimit"
 	"github.com/oncegate/oncegate/internal/retry"
@@ -21,7 +24,7 @@ import (
 // Document is the whole of gateway.yaml, decoded, with defaults filled in.
 type Document struct {
 	Version    int                           `yaml:"version" required:"true" min:"1" max:"1" doc:"The version of this format: 1."`
-	Listen     edge.Config                   `yaml:"listen" doc:"The port for clients."`
+	Listen     ListenConfig                  `yaml:"listen" doc:"The port for clients."`
 	Admin      AdminConfig                   `yaml:"admin" doc:"Health, metrics and the admin API."`
 	State      StateConfig                   `yaml:"state" doc:"Where records of keyed writes live."`
 	Issuers    map[string]auth.IssuerConfig  `yaml:"issuers" doc:"Who signs tokens."`
@@ -35,6 +38,13 @@ type Document struct {
 }
 
 // UpstreamConfig is an upstream with what guards it.
+// ListenConfig is the port with its list of addresses.
+type ListenConfig struct {
+	edge.Config `yaml:",inline"`
+	Addresses   *access.Config `yaml:"addresses" doc:"From where requests are taken at all, by the client's address behind trusted proxies; others get 403 forbidden before anything else is looked at."`
+}
+
+// UpstreamConfig is an upstream with its breaker.
 type UpstreamConfig struct {
 	upstream.Config `yaml:",inline"`
 	Retry           *retry.Config    `yaml:"retry" doc:"Further tries; {} takes the defaults. Without it a refused connection is tried once more."`
@@ -90,6 +100,9 @@ type DefaultsConfig struct {
 	Timeout         *units.Duration     `yaml:"timeout" min:"1ms" doc:"The whole request."`
 	Body            *units.Size         `yaml:"body" doc:"Largest request body."`
 	Forward         *auth.ForwardConfig `yaml:"forward" doc:"What of the identity goes upstream."`
+	CORS            *cors.Config        `yaml:"cors" doc:"Pages of which other origins may use the route from a browser; false: no default is taken."`
+	Addresses       *access.Config      `yaml:"addresses" doc:"From where the route is used; others get 403 forbidden; false: no default is taken."`
+	SecurityHeaders *headers.Config     `yaml:"security_headers" doc:"Fields that tell browsers to be careful with answers: true for the usual ones; false: no default is taken."`
 	Mode            string              `yaml:"mode" default:"enforce" enum:"enforce shadow" later:"true" doc:"shadow decides and counts but refuses nothing."`
 }
 
@@ -110,5 +123,8 @@ type RouteConfig struct {
 	Forward         *auth.ForwardConfig `yaml:"forward" doc:"What of the identity goes upstream."`
 	To              traffic.Destination `yaml:"to" required:"true" doc:"The upstream's name, or a mapping."`
 	Fallback        []traffic.Rule      `yaml:"fallback" doc:"What is tried in turn when the upstream fails; the answer says so in X-Gateway-Fallback."`
+	CORS            *cors.Config        `yaml:"cors" doc:"Pages of which other origins may use the route from a browser; false: no default is taken."`
+	Addresses       *access.Config      `yaml:"addresses" doc:"From where the route is used; others get 403 forbidden; false: no default is taken."`
+	SecurityHeaders *headers.Config     `yaml:"security_headers" doc:"Fields that tell browsers to be careful with answers: true for the usual ones; false: no default is taken."`
 	Mode            string              `yaml:"mode" default:"enforce" enum:"enforce shadow" later:"true" doc:"shadow decides and counts but refuses nothing."`
 }

@@ -7,7 +7,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oncegate/oncegate/internal/access"
 	"github.com/oncegate/oncegate/internal/auth"
+	"github.com/oncegate/oncegate/internal/cors"
+	"github.com/oncegate/oncegate/internal/headers"
 	"github.com/oncegate/oncegate/internal/ratelimit"
 	"github.com/oncegate/oncegate/internal/units"
 )
@@ -104,6 +107,10 @@ func shorthand(t reflect.Type) object {
 	switch t {
 	case reflect.TypeFor[auth.Config]():
 		return object{"const": "none"}
+	case reflect.TypeFor[cors.Config](), reflect.TypeFor[access.Config]():
+		return object{"const": false}
+	case reflect.TypeFor[headers.Config]():
+		return object{"type": "boolean"}
 	case reflect.TypeFor[ratelimit.Cost]():
 		return object{"anyOf": []any{object{"type": "integer", "minimum": 0}, object{"$ref": "#/$defs/variable"}}}
 	}

@@ -51,7 +51,7 @@ func viewShort(v reflect.Value) *view {
 	}
 	out := viewText(text)
 	_, number := value.(ratelimit.Cost)
-	out.word = !number
+	out.word = !number && text != "false"
 	return out
 }
 

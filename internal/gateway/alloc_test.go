@@ -73,7 +73,7 @@ func rsaKey(t *testing.T) string {
 // serveWhole runs everything between two sockets: edge, layers, upstream, metrics and access log.
 func serveWhole(t *testing.T) (address, token string) {
 	text := fmt.Sprintf(`version: 1
-listen: { address: "127.0.0.1:0", drain: { notice: 0s, timeout: 1s } }
+listen: { address: "127.0.0.1:0", drain: { notice: 0s, timeout: 1s }, addresses: { deny: [192.0.2.0/24] } }
 admin: { address: "127.0.0.1:0" }
 state: { store: memory }
 issuers: { main: { issuer: "https://id.test/", audiences: [test], keys: [%q], algorithms: [RS256] } }
@@ -84,6 +84,14 @@ upstreams: { up: { targets: ["http://%s"], breaker: {} } }
 routes:
   - { id: plain, match: { path: /plain }, auth: none, to: up }
   - { id: chain, match: { path: "/chain/{id}" }, auth: { issuers: [main], require: { scopes: [read] } }, rate_limits: [wide], to: up }
+  - id: browsers
+    match: { path: "/browsers/{id}", methods: [GET] }
+    auth: { issuers: [main] }
+    cors: { origins: [https://app.test, "https://*.pages.test"], credentials: true }
+    security_headers: true
+    addresses: { allow: [127.0.0.0/8], deny: [127.9.0.0/16] }
+    to: up
+  - { id: away, match: { path: /away }, auth: none, addresses: { deny: [127.0.0.0/8] }, to: up }
   - { id: narrow, match: { path: /narrow }, auth: none, rate_limits: [narrow], to: up }
 `, rsaKey(t), rawUpstream(t))
 	result, err := config.Parse("test.yaml", []byte(text), os.LookupEnv)
@@ -96,7 +104,7 @@ routes:
 	if err != nil {
 		t.Fatal(err)
 	}
-	edge, err := h1.New(doc.Listen, g, logger)
+	edge, err := h1.New(doc.Listen.Config, g, logger)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,12 +137,15 @@ func TestTheWholeWayAllocatesNothing(t *testing.T) {
 	for _, c := range []struct{ name, path, token, want string }{
 		{"plain", "/plain", "", "200"},
 		{"chain", "/chain/17", token, "200"},
+		{"page", "/browsers/17", token, "200"},
+		{"page without token", "/browsers/17", "", "401"},
+		{"kept out", "/away", "", "403"},
 		{"no token", "/chain/17", "", "401"},
 		{"bad token", "/chain/17", token[:len(token)-8], "401"},
 		{"limited", "/narrow", "", "429"},
 		{"no route", "/nowhere", "", "404"},
 	} {
-		request := "GET " + c.path + " HTTP/1.1\r\nHost: a.example\r\nUser-Agent: test\r\nAccept: */*\r\n"
+		request := "GET " + c.path + " HTTP/1.1\r\nHost: a.example\r\nUser-Agent: test\r\nAccept: */*\r\nOrigin: https://app.test\r\n"
 		if c.token != "" {
 			request += "Authorization: Bearer " + c.token + "\r\n"
 		}

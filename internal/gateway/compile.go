@@ -3,9 +3,12 @@ package gateway
 import (
 	"fmt"
 
+	"github.com/oncegate/oncegate/internal/access"
 	"github.com/oncegate/oncegate/internal/auth"
 	"github.com/oncegate/oncegate/internal/config"
+	"github.com/oncegate/oncegate/internal/cors"
 	"github.com/oncegate/oncegate/internal/dedup"
+	"github.com/oncegate/oncegate/internal/headers"
 	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/ratelimit"
 	"github.com/oncegate/oncegate/internal/routes"
@@ -26,7 +29,7 @@ type compiler struct {
 }
 
 func compile(doc *config.Document, state *State, old *Snapshot) (*Snapshot, error) {
-	c := &compiler{doc: doc, state: state, snap: &Snapshot{Document: doc, Upstreams: map[string]*upstream.Upstream{}, checks: map[string]dedup.Check{}, executions: map[string]pipeline.Handler{}, splits: map[string]*traffic.Split{}}}
+	c := &compiler{doc: doc, state: state, snap: &Snapshot{Document: doc, Upstreams: map[string]*upstream.Upstream{}, checks: map[string]dedup.Check{}, executions: map[string]pipeline.Handler{}, questions: map[string]pipeline.Handler{}, splits: map[string]*traffic.Split{}}}
 	var previous *auth.Authority
 	if old != nil {
 		previous = old.Authority
@@ -79,11 +82,11 @@ func (c *compiler) build() error {
 	rules := make([]routes.Rule[*Plan], len(c.doc.Routes))
 	for i := range c.doc.Routes {
 		r := &c.doc.Routes[i]
-		handler, err := c.plan(r)
+		plan, err := c.plan(r)
 		if err != nil {
 			return fmt.Errorf("routes[%d] %s: %w", i, r.ID, err)
 		}
-		rules[i] = routes.Rule[*Plan]{ID: r.ID, Match: r.Match, Value: &Plan{ID: r.ID, Config: r, handler: handler}}
+		rules[i] = routes.Rule[*Plan]{ID: r.ID, Match: r.Match, Value: plan}
 	}
 	table, conflicts := routes.New(rules)
 	if len(conflicts) > 0 {
@@ -91,20 +94,28 @@ func (c *compiler) build() error {
 	}
 	c.snap.table = table
 	c.snap.guarded = guardedNames(c.doc)
+	if c.snap.addresses, err = access.New(c.doc.Listen.Addresses, "", c.state.Metrics); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
 	c.snap.unrouted = stack(parts{observe: c.state.Observer.Layer(""), status: proxyStatus(c.doc.Listen.ProxyStatus), end: pipeline.HandlerFunc(unroutedEnd)})
 	return nil
 }
 
 // plan compiles one route.
-func (c *compiler) plan(r *config.RouteConfig) (pipeline.Handler, error) {
+func (c *compiler) plan(r *config.RouteConfig) (*Plan, error) {
+	plan := &Plan{ID: r.ID, Config: r}
 	p := parts{
 		observe:  c.state.Observer.Layer(r.ID),
 		status:   proxyStatus(c.doc.Listen.ProxyStatus),
+		headers:  headers.New(r.SecurityHeaders),
 		deadline: deadline(r.Timeout.Std()),
 		shed:     c.state.shed.Layer(c.doc.Shedding, r.Priority),
 		admit:    admit(int64(*r.Body)),
 	}
-	var err error
+	err := c.doors(r, plan, &p)
+	if err != nil {
+		return nil, err
+	}
 	if p.auth, err = auth.New(*r.Auth, forward(r), c.snap.Authority); err != nil {
 		return nil, err
 	}
@@ -121,15 +132,33 @@ func (c *compiler) plan(r *config.RouteConfig) (pipeline.Handler, error) {
 	if p.dedup, err = c.dedup(r, admits); err != nil {
 		return nil, err
 	}
-	if err := c.executions(r, p); err != nil {
+	if err := c.executions(r, p, plan.preflight); err != nil {
 		return nil, err
 	}
-	return stack(p), nil
+	plan.handler = stack(p)
+	return plan, nil
+}
+
+// doors makes what decides by address and origin. Preflights go through a stack without identity and limits, because a browser
+// sends no credentials with them and asks on its own account; lists of addresses and shedding hold for them.
+func (c *compiler) doors(r *config.RouteConfig, plan *Plan, p *parts) error {
+	list, err := access.New(r.Addresses, r.ID, c.state.Metrics)
+	if err != nil {
+		return err
+	}
+	p.access = list.Layer()
+	if plan.cors, err = cors.New(r.CORS, r.Match.Methods); err != nil || plan.cors == nil {
+		return err
+	}
+	p.cors = plan.cors.Layer()
+	plan.preflight = stack(parts{observe: p.observe, status: p.status, headers: p.headers, access: p.access, deadline: p.deadline, shed: p.shed, end: plan.cors.Preflight()})
+	c.snap.crossOrigin = true
+	return nil
 }
 
 // executions makes the way on which clients of a route with dedup ask for their keyed writes: through the same identity and the
 // same limits, which refuse at once here.
-func (c *compiler) executions(r *config.RouteConfig, p parts) error {
+func (c *compiler) executions(r *config.RouteConfig, p parts, preflight pipeline.Handler) error {
 	if r.Dedup == nil {
 		return nil
 	}
@@ -146,7 +175,7 @@ func (c *compiler) executions(r *config.RouteConfig, p parts) error {
 		p.limit = c.limit(r, false)
 	}
 	p.end = dedup.Executions(*r.Dedup, records)
-	c.snap.executions[r.ID] = stack(p)
+	c.snap.executions[r.ID], c.snap.questions[r.ID] = stack(p), preflight
 	c.snap.records = records
 	return nil
 }

@@ -24,9 +24,9 @@ type Step struct {
 
 // Steps tells what the layers of a route do, in the order of stack.go. Nothing is opened and nothing is asked.
 func Steps(doc *config.Document, r *config.RouteConfig) []Step {
-	steps := []Step{
-		{"deadline", "the answer's head within " + r.Timeout.String()},
-	}
+	steps := append(doorSteps(doc, r),
+		Step{"deadline", "the answer's head within " + r.Timeout.String()},
+	)
 	if s := doc.Shedding; s.InFlight > 0 || s.Adaptive {
 		steps = append(steps, Step{"shed", "priority " + r.Priority + ", " + s.Words()})
 	}
@@ -132,6 +132,9 @@ func Explain(w io.Writer, doc *config.Document, x *pipeline.Exchange, logger *sl
 	}
 	table, _ := routes.New(rules)
 	x.Request.Strip(guardedNames(doc))
+	if answered, err := explainPreflight(w, doc, table, x); answered {
+		return err
+	}
 	r, result, allow := table.Find(x.Request, &x.Params)
 	switch result {
 	case routes.NotFound:
@@ -149,6 +152,7 @@ func Explain(w io.Writer, doc *config.Document, x *pipeline.Exchange, logger *sl
 	x.Route = r.ID
 	describeRoute(w, doc, r)
 	describeOthers(w, table.Explain(x.Request), r.ID)
+	describeOrigin(w, r, x)
 	words, verdict := decide(doc, r, x, logger)
 	if verdict != nil {
 		kind := pipeline.KindOf(verdict)

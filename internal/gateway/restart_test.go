@@ -19,6 +19,7 @@ func TestKeysThatNeedARestart(t *testing.T) {
 		{"10.0.0.0/8", "10.0.0.0/9", []string{"listen.trusted_proxies"}},
 		{"limits:", "drain: { notice: 1s, timeout: 2s }, limits:", nil},
 		{"limits:", "tls: { certificates: [{ cert: a, key: b }] }, limits:", []string{"listen.tls"}},
+		{"limits:", "addresses: { deny: [10.0.0.0/8] }, limits:", nil},
 		{"store: memory", "store: embedded, path: x", []string{"state.store", "state.path"}},
 		{"store: memory", "store: memory, encryption_key: sesame-sesame-0123456789-0123456789", nil},
 		{"state:", "admin: { address: \"127.0.0.1:1\", token: a-long-admin-token-0123456789 }\nstate:", []string{"admin.address"}},

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/oncegate/oncegate/internal/access"
 	"github.com/oncegate/oncegate/internal/answer"
 	"github.com/oncegate/oncegate/internal/auth"
 	"github.com/oncegate/oncegate/internal/config"
+	"github.com/oncegate/oncegate/internal/cors"
 	"github.com/oncegate/oncegate/internal/dedup"
 	"github.com/oncegate/oncegate/internal/flags"
 	"github.com/oncegate/oncegate/internal/pipeline"
@@ -23,6 +25,9 @@ type Plan struct {
 	ID      string
 	Config  *config.RouteConfig
 	handler pipeline.Handler
+
+	cors      *cors.Policy     // nil: off
+	preflight pipeline.Handler // nil: preflights are requests like others
 }
 
 // Snapshot is all plans of one configuration. It is immutable: a reload makes another and swaps one pointer, and an exchange
@@ -36,8 +41,12 @@ type Snapshot struct {
 	guarded  *wire.Names // fields that some route sets: no client can send them, on any route
 	unrouted pipeline.Handler
 
+	addresses   *access.List // of the whole port; nil: everybody
+	crossOrigin bool         // some route has cors
+
 	records    *dedup.Records              // nil: no route has dedup
 	executions map[string]pipeline.Handler // by route: answers its clients' questions about keyed writes
+	questions  map[string]pipeline.Handler // by route: answers preflights of such questions
 	checks     map[string]dedup.Check      // by route
 	sealer     *answer.Sealer
 	splits     map[string]*traffic.Split // by route
@@ -47,9 +56,21 @@ type Snapshot struct {
 
 // Serve finds the plan and runs it.
 func (s *Snapshot) Serve(ctx context.Context, x *pipeline.Exchange) error {
+	if !s.addresses.Admits(x.ClientIP) {
+		x.Deferred = s.addresses.Refuse(x)
+		return s.unrouted.Serve(ctx, x)
+	}
 	x.Request.Strip(s.guarded)
 	if s.records != nil && bytes.HasPrefix(x.Request.Path(), executionsPath) {
 		return s.execution(ctx, x)
+	}
+	nobody := false
+	if s.crossOrigin && cors.IsPreflight(x.Request) {
+		asked := askedRoutes(s.table, x.Request)
+		if len(asked) > 0 && asked[0].preflight != nil {
+			return preflight(ctx, x, asked)
+		}
+		nobody = len(asked) == 0
 	}
 	plan, result, allow := s.table.Find(x.Request, &x.Params)
 	if result == routes.Matched {
@@ -62,7 +83,7 @@ func (s *Snapshot) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	}
 	if result == routes.NotFound {
 		x.Deferred = pipeline.NotFound
-	} else if result == routes.WrongMethod {
+	} else if result == routes.WrongMethod || nobody { // takes the method that a preflight asks about
 		x.Deferred = pipeline.MethodNotAllowed
 	}
 	return s.unrouted.Serve(ctx, x)
@@ -74,13 +95,17 @@ var executionsPath = []byte("/-/executions/")
 // execution answers GET /-/executions/{operation_ref} by the route that the write came in on.
 func (s *Snapshot) execution(ctx context.Context, x *pipeline.Exchange) error {
 	x.Route = ""
-	if method := string(x.Request.Method()); method != "GET" && method != "HEAD" {
+	asks := s.asksExecution(x.Request)
+	if method := string(x.Request.Method()); method != "GET" && method != "HEAD" && !asks {
 		x.Response.Set("Allow", []byte("GET, HEAD"))
 		x.Deferred = pipeline.MethodNotAllowed
 		return s.unrouted.Serve(ctx, x)
 	}
 	e, err := s.records.Execution(ctx, string(x.Request.Path()[len(executionsPath):]))
 	handler := s.executions[e.Route]
+	if asks {
+		handler = s.questions[e.Route]
+	}
 	switch {
 	case errors.Is(err, dedup.ErrNoExecution) || err == nil && handler == nil:
 		x.Deferred = pipeline.NotFound

@@ -4,7 +4,7 @@ import "github.com/oncegate/oncegate/internal/pipeline"
 
 // parts are the layers of one route; a nil one is left out.
 type parts struct {
-	observe, status, deadline, shed, admit, logins, auth, limit, version, dedup, rewrite, fallback, mirror, retry, breaker, bulkhead pipeline.Layer
+	observe, status, headers, cors, access, deadline, shed, admit, logins, auth, limit, version, dedup, rewrite, fallback, mirror, retry, breaker, bulkhead pipeline.Layer
 
 	end pipeline.Handler
 }
@@ -15,6 +15,9 @@ func stack(p parts) pipeline.Handler {
 	return pipeline.Compose(p.end,
 		p.observe,  // sees everything, refusals and panics included
 		p.status,   // names every refusal below
+		p.headers,  // on every answer that is made below, whoever makes it; after dedup, so that none is stored
+		p.cors,     // the same: a page must be able to read refusals, too. Preflights have a stack of their own, see compile.go
+		p.access,   // who may not come at all costs nothing more, and learns nothing
 		p.deadline, // one point in time bounds all below
 		p.shed,     // the process has too much to do: the least important first, before any work
 		p.admit,    // body size: refusals that are cheaper than cryptography

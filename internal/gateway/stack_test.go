@@ -22,13 +22,13 @@ func TestStackOrder(t *testing.T) {
 		}
 	}
 	h := stack(parts{
-		breaker: mark("breaker"), dedup: mark("dedup"), limit: mark("limit"), auth: mark("auth"), logins: mark("logins"), admit: mark("admit"), shed: mark("shed"), deadline: mark("deadline"), observe: mark("observe"),
+		breaker: mark("breaker"), dedup: mark("dedup"), limit: mark("limit"), auth: mark("auth"), logins: mark("logins"), admit: mark("admit"), shed: mark("shed"), deadline: mark("deadline"), observe: mark("observe"), headers: mark("headers"), cors: mark("cors"), access: mark("access"),
 		end: pipeline.HandlerFunc(func(context.Context, *pipeline.Exchange) error { seen = append(seen, "end"); return nil }),
 	})
 	if err := h.Serve(t.Context(), &pipeline.NewMemory("GET", "/").Exchange); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(seen, " "); got != "observe deadline shed admit logins auth limit dedup breaker end" {
+	if got := strings.Join(seen, " "); got != "observe headers cors access deadline shed admit logins auth limit dedup breaker end" {
 		t.Errorf("the order is %s", got)
 	}
 }
@@ -36,7 +36,7 @@ func TestStackOrder(t *testing.T) {
 // places says where each key of a route takes effect. A key without a place is one that somebody forgot to build.
 var places = map[string]string{
 	"id": "name", "match": "routes", "auth": "auth", "rate_limits": "limit", "rate_limit_fields": "limit", "priority": "shed", "failed_logins": "logins", "dedup": "dedup", "timeout": "deadline", "body": "admit",
-	"forward": "auth", "to": "end", "rewrite": "rewrite", "fallback": "fallback", "version": "version", "mode": "later",
+	"cors": "cors", "addresses": "access", "security_headers": "headers", "forward": "auth", "to": "end", "rewrite": "rewrite", "fallback": "fallback", "version": "version", "mode": "later",
 }
 
 func TestEveryKeyOfARouteHasAPlace(t *testing.T) {

@@ -296,7 +296,7 @@ routes: [ { id: all, match: { path: "/{id}" }, auth: none, to: up } ]
 	if err != nil {
 		t.Fatal(err)
 	}
-	edge, err := h1.New(doc.Listen, g, logger)
+	edge, err := h1.New(doc.Listen.Config, g, logger)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ type Metrics struct {
 	limits    limitMetrics
 	guards    guardMetrics
 
-	credentials, keyFetches, discarded cached[[2]string, prometheus.Counter]
+	credentials, keyFetches, discarded, addresses cached[[2]string, prometheus.Counter]
 
 	upstreams  cached[string, *upstreamCounts]
 	breakers   *prometheus.GaugeVec

@@ -37,7 +37,18 @@ func (m *Metrics) UnsolicitedBytes(upstream, _ string) {
 	m.discarded.get([2]string{upstream, "unsolicited"}).Inc()
 }
 
+// AddressRefused counts a request that was kept out by its address: by the list of a route, or by that of the port when
+// route is "".
+func (m *Metrics) AddressRefused(route string) {
+	scope := "route"
+	if route == "" {
+		scope, route = "listen", Unrouted
+	}
+	m.addresses.get([2]string{scope, route}).Inc()
+}
+
 func (m *Metrics) addRecorders() {
+	m.addresses.make = m.counters("gateway_addresses_refused_total", "Requests that were kept out by their address.", "scope", "route")
 	m.credentials.make = m.counters("gateway_auth_total", "Credentials by issuer and by what became of them.", "issuer", "result")
 	m.keyFetches.make = m.counters("gateway_auth_key_fetches_total", "Fetches of key sets.", "issuer", "result")
 	m.discarded.make = m.counters("gateway_upstream_connections_discarded_total", "Kept connections that could not be used again.", "upstream", "reason")

@@ -75,6 +75,16 @@ func (r *MemoryResponse) EachField(f func(name, value []byte)) {
 	}
 }
 
+// HasAny implements Response.
+func (r *MemoryResponse) HasAny(names Names) bool {
+	for _, f := range r.fields {
+		if names.Has([]byte(f.name)) {
+			return true
+		}
+	}
+	return false
+}
+
 // SetBody implements Response.
 func (r *MemoryResponse) SetBody(b []byte) {
 	r.closeStream()

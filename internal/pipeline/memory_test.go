@@ -145,6 +145,9 @@ func TestMemoryResponseFields(t *testing.T) {
 	if all != "A=4;" {
 		t.Errorf("fields: %s", all)
 	}
+	if !m.Response.HasAny(onlyName("a")) || m.Response.HasAny(onlyName("b")) {
+		t.Error("HasAny")
+	}
 	m.Response.SetStatus(503)
 	m.Response.SetBody([]byte("x"))
 	if m.Sent.Status() != 503 || string(m.Sent.Body()) != "x" {

@@ -39,6 +39,7 @@ type Response interface {
 	Add(name string, value []byte) // copies value
 	Del(name string)
 	EachField(f func(name, value []byte)) // cold paths only
+	HasAny(names Names) bool              // whether a field is there whose name the set holds
 
 	SetBody(b []byte)                       // copies
 	SetStream(body io.ReadCloser, n int64)  // n -1: length not known; closed by the edge in every case

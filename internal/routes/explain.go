@@ -31,7 +31,7 @@ const (
 func (t *Table[T]) Explain(r Request) []Candidate {
 	var list []Candidate
 	taken := false
-	for _, c := range t.hosts.candidates(r) {
+	for _, c := range t.hosts.candidates(r, r.Method()) {
 		from := &t.rules[c.rule.index]
 		one := Candidate{ID: from.ID, Host: c.host, Path: from.Match.Path, Verdict: Takes}
 		what, name, holds := c.rule.unmet(r)
@@ -54,7 +54,7 @@ func (t *Table[T]) Explain(r Request) []Candidate {
 // HEAD, and OPTIONS is always answered.
 func (h *hosts) allow(r Request) string {
 	var methods []string
-	for _, c := range h.candidates(r) {
+	for _, c := range h.candidates(r, r.Method()) {
 		if c.rule.holds(r) {
 			methods = append(methods, c.rule.methods...)
 		}
@@ -75,8 +75,8 @@ type candidate struct {
 	rule *rule
 }
 
-// candidates gives every rule whose host and path fit, in the order of precedence.
-func (h *hosts) candidates(r Request) []candidate {
+// candidates gives every rule whose host and path fit, in the order of precedence for a method.
+func (h *hosts) candidates(r Request, method []byte) []candidate {
 	var list []candidate
 	for _, t := range h.levels(r.Host()) {
 		s := search{all: true}
@@ -84,7 +84,7 @@ func (h *hosts) candidates(r Request) []candidate {
 		slices.SortFunc(s.leaves, func(a, b *leaf) int { return cmp.Compare(a.rank, b.rank) })
 		for _, l := range s.leaves {
 			rules := slices.Clone(l.rules)
-			slices.SortStableFunc(rules, func(a, b *rule) int { return cmp.Compare(a.rank(r.Method()), b.rank(r.Method())) })
+			slices.SortStableFunc(rules, func(a, b *rule) int { return cmp.Compare(a.rank(method), b.rank(method)) })
 			for _, one := range rules {
 				list = append(list, candidate{t.host, one})
 			}

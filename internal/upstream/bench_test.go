@@ -61,6 +61,7 @@ func (p *plainResponse) Set(n string, v []byte)                 { p.r.Header.Set
 func (p *plainResponse) Add(n string, v []byte)                 { p.r.Header.AddBytesV(n, v) }
 func (p *plainResponse) Del(n string)                           { p.r.Header.Del(n) }
 func (p *plainResponse) EachField(func(a, b []byte))            {}
+func (*plainResponse) HasAny(pipeline.Names) bool               { return false }
 func (p *plainResponse) SetBody(b []byte)                       { p.r.SetBody(b) }
 func (p *plainResponse) SetStream(b io.ReadCloser, n int64)     { p.r.SetBodyStream(b, int(n)) }
 func (p *plainResponse) Buffer(max int64) ([]byte, bool, error) { return p.r.Body(), true, nil }

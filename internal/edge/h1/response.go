@@ -144,6 +144,19 @@ func (r *response) EachField(f func(name, value []byte)) {
 	}
 }
 
+// HasAny looks at each field once.
+func (r *response) HasAny(names pipeline.Names) bool {
+	if r.splice.on {
+		return r.splice.hasAny(names)
+	}
+	for k := range r.fast.Header.All() {
+		if names.Has(k) {
+			return true
+		}
+	}
+	return false
+}
+
 // SetBody copies b. What is too long for fasthttp's buffer becomes a stream from memory, written at once with the head.
 func (r *response) SetBody(b []byte) {
 	r.unsplice()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"time"
 
+	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/wire"
 )
 
@@ -11,7 +12,7 @@ const (
 	spliceHead  = 4 << 10  // longer heads go through fasthttp
 	spliceBody  = 16 << 10 // the same for bodies
 	spliceLines = 64       // the same for heads with more lines
-	spliceExtra = 512      // what layers and the edge may add to the head
+	spliceExtra = 1 << 10  // what layers and the edge may add to the head
 )
 
 // splice is an answer that is passed on as it came: the lines of its head and its body, without being taken apart and put
@@ -125,6 +126,23 @@ func (s *splice) find(wanted string) (value []byte, found bool) {
 		}
 	}
 	return nil, false
+}
+
+// hasAny reports whether a field is there whose name the set holds.
+func (s *splice) hasAny(names pipeline.Names) bool {
+	for i := 1; i < s.lines; i++ {
+		line := s.line(i)
+		if names.Has(line[:max(bytes.IndexByte(line, ':'), 0)]) {
+			return true
+		}
+	}
+	for lines := s.extra; len(lines) > 0; {
+		if names.Has(lines[:max(bytes.IndexByte(lines, ':'), 0)]) {
+			return true
+		}
+		lines = lines[bytes.IndexByte(lines, '\n')+1:]
+	}
+	return false
 }
 
 // add appends a field; false when it has to be done in fasthttp's form.

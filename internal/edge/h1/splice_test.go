@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
+	"github.com/oncegate/oncegate/internal/wire"
 )
 
 const splicedHead = "HTTP/1.1 201 Made\r\nServer: up\r\nX-Request-Id: theirs\r\nContent-Type: text/plain\r\nX-Empty:\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\nContent-Length: 5\r\n"
@@ -100,6 +101,14 @@ func TestLookingAtASplicedAnswer(t *testing.T) {
 		}
 		if r.Status() != 201 || string(r.Header("content-TYPE")) != "text/plain" || r.Header("X-Empty") == nil || r.Header("X-None") != nil || string(r.Header("x-new")) != "1" {
 			t.Error("status or a field")
+		}
+		for name, want := range map[string]bool{"set-cookie": true, "x_empty": true, "x-new": true, "x-none": false, "set": false, "http/1.1 201 made": false} {
+			if r.HasAny(wire.NewNames("other", name)) != want {
+				t.Errorf("HasAny %s: %v", name, !want)
+			}
+		}
+		if r.SetStatus(201); !r.HasAny(wire.NewNames("x-new")) || r.HasAny(wire.NewNames("x-none")) { // in fasthttp's form
+			t.Error("HasAny of what was taken apart")
 		}
 	})).dial().get("/").is(t, 201, "hello")
 }
