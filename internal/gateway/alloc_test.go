@@ -24,7 +24,7 @@ import (
 )
 
 // rawUpstream answers every request with the same kilobyte and allocates nothing while it does.
-func rawUpstream(t *testing.T) string {
+func rawUpstream(t testing.TB) string {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +57,7 @@ func rawUpstream(t *testing.T) string {
 }
 
 // rsaKey writes a key to a file.
-func rsaKey(t *testing.T) string {
+func rsaKey(t testing.TB) string {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +71,7 @@ func rsaKey(t *testing.T) string {
 }
 
 // serveWhole runs everything between two sockets: edge, layers, upstream, metrics and access log.
-func serveWhole(t *testing.T) (address, token string) {
+func serveWhole(t testing.TB) (address, token string) {
 	text := fmt.Sprintf(`version: 1
 listen: { address: "127.0.0.1:0", drain: { notice: 0s, timeout: 1s }, addresses: { deny: [192.0.2.0/24] } }
 admin: { address: "127.0.0.1:0" }

@@ -48,7 +48,7 @@ type refusalRow struct {
 var refusalTable = [refusals]refusalRow{
 	BadRequest:          {"bad-request", "Bad request", "The request is malformed.", 400, 3, false},
 	Unauthenticated:     {"unauthenticated", "Authentication required", "Valid credentials are required for this resource.", 401, 16, false},
-	Forbidden:           {"forbidden", "Forbidden", "The credentials do not permit this request.", 403, 7, false},
+	Forbidden:           {"forbidden", "Forbidden", "The request is not permitted.", 403, 7, false},
 	NotFound:            {"not-found", "Not found", "No route takes this request.", 404, 12, false},
 	MethodNotAllowed:    {"method-not-allowed", "Method not allowed", "The resource does not take this method.", 405, 12, false},
 	RequestTimeout:      {"request-timeout", "Request timeout", "The request did not arrive in time.", 408, 4, false},
