@@ -113,6 +113,13 @@ func anyAddress(r *rand.Rand) netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
+func TestRangesAreJoined(t *testing.T) {
+	n, err := newNetworks(strings.Fields("10.0.0.0/25 10.0.0.128/25 10.0.1.0/24 10.0.0.7 255.0.0.0/8 0.0.0.0/32 2001:db8::/33 2001:db8:8000::/33 2001:db9::1"))
+	if err != nil || len(n.v4.first) != 3 || len(n.v6.first) != 2 {
+		t.Errorf("%v %v", n, err)
+	}
+}
+
 type counted []string
 
 func (c *counted) AddressRefused(route string) { *c = append(*c, route) }

@@ -82,16 +82,12 @@ func wideSpan(network netip.Prefix) span[wide] {
 func merged[A comparable](list []span[A], compare func(a, b A) int, next func(A) A) ranges[A] {
 	slices.SortFunc(list, func(a, b span[A]) int { return compare(a.first, b.first) })
 	var r ranges[A]
-	var zero A
 	for _, s := range list {
 		n := len(r.last) - 1
 		if n < 0 || compare(s.first, r.last[n]) > 0 && next(r.last[n]) != s.first {
 			r.first, r.last = append(r.first, s.first), append(r.last, s.last)
 		} else if compare(s.last, r.last[n]) > 0 {
 			r.last[n] = s.last
-		}
-		if n = len(r.last) - 1; next(r.last[n]) == zero { // up to the last address: the rest is in it
-			break
 		}
 	}
 	return r
