@@ -16,7 +16,7 @@ type Config struct {
 	Origins     []string       `yaml:"origins" required:"true" nonempty:"true" doc:"Origins as browsers send them: https://app.example.com, with a port when it is not the usual one; https://*.example.com is every name below; * alone is everybody, without credentials."`
 	Methods     []string       `yaml:"methods" nonempty:"true" doc:"Methods that pages may use; by default those of the route."`
 	Headers     []string       `yaml:"headers" default:"[Authorization, Content-Type, DPoP, Idempotency-Key, X-Api-Key, X-Request-Id]" doc:"Request fields that pages may set."`
-	Expose      []string       `yaml:"expose" default:"[Deprecation, ETag, Idempotency-Original-Request-Id, Idempotency-Status, Idempotent-Replayed, Link, Location, RateLimit, RateLimit-Policy, Retry-After, Sunset, WWW-Authenticate, X-Request-Id]" doc:"Fields of answers that pages may read; by default those that the gateway writes."`
+	Expose      []string       `yaml:"expose" default:"[DPoP-Nonce, Deprecation, ETag, Idempotency-Original-Request-Id, Idempotency-Status, Idempotent-Replayed, Link, Location, RateLimit, RateLimit-Policy, Retry-After, Sunset, WWW-Authenticate, X-Request-Id]" doc:"Fields of answers that pages may read; by default those that the gateway writes."`
 	Credentials bool           `yaml:"credentials" default:"false" doc:"Pages may read answers to requests with cookies or client certificates. A token in Authorization does not need it."`
 	MaxAge      units.Duration `yaml:"max_age" default:"10m" max:"24h" doc:"How long browsers keep the answer to a preflight; 0s: they ask each time."`
 }
