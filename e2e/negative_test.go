@@ -74,6 +74,7 @@ func TestNegativeCases(t *testing.T) {
 	}
 	before := up.count.Load()
 	rows := c.rows()
+	t.Logf("%d rows", len(rows))
 	ids := make([]string, len(rows))
 	same := map[string]negative{}
 	answers := map[string]string{}
@@ -126,12 +127,12 @@ func checkLog(t *testing.T, g *gateway, rows []negative, ids []string) {
 		t.Errorf("only %d words to look for", len(words))
 	}
 	g.soundLog(words...)
-	times := map[string]int{}
-	for _, m := range regexp.MustCompile(`"request_id":"([^"]*)"`).FindAllStringSubmatch(g.log.String(), -1) {
+	text, times := g.log.String(), map[string]int{}
+	for _, m := range regexp.MustCompile(`"request_id":"([^"]*)"`).FindAllStringSubmatch(text, -1) {
 		times[m[1]]++
 	}
 	for i, row := range rows {
-		if n := times[ids[i]]; n != 1 || strings.Count(g.log.String(), ids[i]) != 1 {
+		if n := times[ids[i]]; n != 1 || strings.Count(text, ids[i]) != 1 {
 			t.Errorf("case %d, %s: %d times in the log", row.n, row.name, n)
 		}
 	}

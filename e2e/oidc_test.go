@@ -28,6 +28,7 @@ type openProvider struct {
 	stdin  io.Writer
 	stdout *bufio.Scanner
 	stderr *lockedBuffer
+	ends   func()
 }
 
 const skipOIDC = "ONCEGATE_SKIP_OIDC"
@@ -79,12 +80,13 @@ func newOpenProvider(t *testing.T) *openProvider {
 		t.Fatal(err)
 	}
 	p.stdin, p.stdout = in, bufio.NewScanner(out)
-	t.Cleanup(func() {
+	p.ends = sync.OnceFunc(func() {
 		_ = in.Close() // it ends with its input
 		timer := time.AfterFunc(5*time.Second, func() { _ = node.Process.Kill() })
 		defer timer.Stop()
 		_ = node.Wait()
 	})
+	t.Cleanup(p.ends)
 	p.issuer = p.says()
 	return p
 }

@@ -41,6 +41,7 @@ const provider = (names) => {
     features: {
       clientCredentials: { enabled: true },
       introspection: { enabled: true },
+      revocation: { enabled: true },
       dPoP: { enabled: true },
       resourceIndicators: {
         enabled: true,
