@@ -37,8 +37,8 @@ func guards(t *testing.T) []guard {
 
 const guardKey = "guard-key-0123456789abcdef"
 
-// guardedNeighbours gives each guard /name/admin, below and exactly, GET and DELETE; all else is open to everybody and goes
-// to another upstream.
+// guardedNeighbours gives each guard /name/admin, below and exactly, and writing to /name/users/{id}; all else, rewritten or
+// not, is open to everybody and goes to another upstream.
 func guardedNeighbours(t *testing.T, inner, outer string) *gateway {
 	t.Helper()
 	var routes, issuers, lists strings.Builder
@@ -48,6 +48,8 @@ func guardedNeighbours(t *testing.T, inner, outer string) *gateway {
 		fmt.Fprintf(&routes, "  - { id: %[1]s, match: { path: /%[1]s/admin/** }, auth: %[2]s, to: inner }\n", w.name, w.auth)
 		fmt.Fprintf(&routes, "  - { id: %[1]s-id, match: { path: \"/%[1]s/users/{id}\", methods: [DELETE, POST] }, auth: %[2]s, to: inner }\n", w.name, w.auth)
 		fmt.Fprintf(&routes, "  - { id: %[1]s-read, match: { path: \"/%[1]s/users/{id}\", methods: [GET, HEAD] }, auth: none, to: outer }\n", w.name)
+		fmt.Fprintf(&routes, "  - { id: %[1]s-cut, match: { path: /%[1]s/cut/** }, rewrite: { strip_prefix: /%[1]s/cut, add_prefix: /%[1]s/open }, auth: none, to: outer }\n", w.name)
+		fmt.Fprintf(&routes, "  - { id: %[1]s-item, match: { path: \"/%[1]s/item/{id}\" }, rewrite: { path: \"/%[1]s/{id}/view\" }, auth: none, to: outer }\n", w.name)
 		fmt.Fprintf(&routes, "  - { id: %[1]s-public, match: { path: /%[1]s/public/** }, auth: none, to: outer }\n", w.name)
 	}
 	g := prepare(t, fmt.Sprintf("upstreams: { inner: { targets: [%q] }, outer: { targets: [%q] } }\nroutes:\n%s  - { id: rest, match: { path: /** }, auth: none, to: outer }\n", inner, outer, routes.String())+
@@ -90,6 +92,8 @@ var spellings = []string{
 	"/G/%6/admin", "/G/%zzadmin/x", "/G/admin%/x", "/G/admin%2", "/G/%admin/x",
 	// where a prefix is cut off
 	"/G/public../admin/x", "/G/public..;/admin/x", "/G/public/.../admin/x", "/G/publicx/../admin/x", "/G/public%2e%2e/admin/x", "/G/public/;/../admin/x", "/G/public//..//admin//x", "/G/public/..%00/admin/x",
+	"/G/cut/../admin/x", "/G/cut../admin/x", "/G/cut/..;/admin/x", "/G/cut/%2e%2e/admin/x", "/G/cut/..%2fadmin/x", "/G/cut//../admin/x", "/G/cut/../../G/admin/x", "/G/cut//G/admin/x", "/G/cut%2f..%2fadmin/x", "/G/cut/.%2e/admin/x", "/G/cutadmin/x", "/G/cut\\..\\admin\\x", "/G/cut/x/../../admin/x", "/G/cut/..", "/G/cut/%252e%252e/admin/x", "/G/cut/%c0%ae%c0%ae/admin/x",
+	"/G/item/", "/G/item/..", "/G/item/.", "/G/item/%2e%2e", "/G/item/..;x", "/G/item/..%2fadmin", "/G/item/%2fadmin", "/G/item/%2e", "/G/item/..%5cadmin", "/G/item/%252e%252e%252fadmin",
 }
 
 // kin are targets that are other paths for the gateway, and for RFC 3986: an open route may pass them on, as they are. An
