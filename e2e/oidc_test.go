@@ -283,7 +283,7 @@ func TestRealProviderRotatesKeys(t *testing.T) {
 
 	g = p.behind(up)
 	g.admits("before the leak", "/api", third)
-	p.publishes("RS256-fourth") // all others are revoked at once
+	p.publishes("RS256-fourth")                       // all others are revoked at once
 	for _, path := range []string{"/api", "/loose"} { // each entry of issuers has a key set of its own
 		g.admits("after the leak", path, p.machine(apiResource, "orders:read"))
 	}

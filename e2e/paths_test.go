@@ -31,7 +31,9 @@ func guards(t *testing.T) []guard {
 		{name: "either", auth: `{ issuers: [main], api_keys: [partners] }`, good: []string{field()}},
 		{name: "optional", auth: `{ issuers: [main], optional: true }`, good: []string{field()}, bad: wrong},
 		{name: "scope", auth: `{ issuers: [main], require: { scopes: [admin] } }`, good: []string{field("scope", "admin")}, bad: []string{field()}},
-		// One line each to come: basic, certificates, introspection, dpop.
+		{name: "dpop", auth: `{ issuers: [bound] }`, bad: []string{"Authorization: DPoP " + hs(t), "DPoP: x.y.z"},
+			issuers: `bound: { issuer: "https://id.test/", audiences: [api], secret: "` + secret + `", algorithms: [HS256], dpop: { base: "http://127.0.0.1", required: true } },`},
+		// One line each to come: basic, certificates, introspection.
 	}
 }
 
