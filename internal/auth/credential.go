@@ -189,7 +189,8 @@ func after(scheme string, field []byte) ([]byte, Reason) {
 	return text, accepted
 }
 
-// several reports a list of credentials: no token holds a comma.
+// several reports a list of credentials: no token holds a comma. A token in JSON (RFC 7515, 7.2) is one, of a form that is
+// not taken.
 func several(text []byte) bool {
-	return bytes.IndexByte(text, ',') >= 0
+	return text[0] != '{' && bytes.IndexByte(text, ',') >= 0
 }

@@ -218,7 +218,7 @@ func TestHeadKeepAlive(t *testing.T) {
 func TestHeadDropsWhatIsNotForUpstreams(t *testing.T) {
 	h, err := check(t, "GET / HTTP/1.1", "Connection: X-Hop, x-other", "Keep-Alive: 5", "Proxy-Connection: x", "Proxy-Authenticate: x", "Proxy-Authorization: x",
 		"TE: trailers", "Trailer: x", "Upgrade: h2c", "HTTP2-Settings: x", "Transfer-Encoding: chunked", "Expect: 100-continue", "X-Original-URL: /admin",
-		"X-Rewrite-URL: /admin", "X-HTTP-Method-Override: PUT", "X-HTTP-Method: PUT", "X-Method-Override: PUT", "Proxy: http://evil", "X-Client-Cert: x",
+		"X-Original-URI: /admin", "X-Original-Method: PUT", "X-Rewrite-URL: /admin", "X-HTTP-Method-Override: PUT", "X-HTTP-Method: PUT", "X-Method-Override: PUT", "Proxy: http://evil", "X-Client-Cert: x",
 		"X-Forwarded-Client-Cert: x", "X_User_Id: root", "X-HOP: 1", "X-Other: 2", "X-Othe: stays", "x-hop: 3", "Content-Type: text/plain")
 	if err != nil {
 		t.Fatal(err)
