@@ -38,7 +38,7 @@ routes:
   - { id: orders, match: { path: /orders, methods: [POST] }, auth: { issuers: [main] }, dedup: { key: required, keep_headers: [Vary] }, to: up }
 `
 
-var protected = []string{"/tokens", "/keys", "/both", "/scoped"}
+var closedPaths = []string{"/tokens", "/keys", "/both", "/scoped"}
 
 const (
 	site = "Origin: https://app.example.com"
@@ -74,7 +74,7 @@ const readable = "Allow-Origin=https://app.example.com Vary=Origin"
 func TestPreflightsNeedNoCredential(t *testing.T) {
 	g, up := pagesGateway(t, ok)
 	const fine = "Allow-Headers=Authorization, Content-Type, DPoP, Idempotency-Key, X-Api-Key, X-Request-Id Allow-Methods=GET, HEAD, POST, PUT, PATCH, DELETE Allow-Origin=https://app.example.com Max-Age=600 Vary=Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
-	for _, path := range append([]string{"/open", "/maybe", "/limited", "/limited", "/down", "/small"}, protected...) {
+	for _, path := range append([]string{"/open", "/maybe", "/limited", "/limited", "/down", "/small"}, closedPaths...) {
 		for _, method := range []string{"GET", "POST", "DELETE"} {
 			a := speak(t, g.address, line("OPTIONS", path, site, asks+method, "Access-Control-Request-Headers: authorization"))
 			if a.status != 204 || crossed(a) != fine || a.body != "" || a.one("RateLimit") != "" || a.one("Www-Authenticate") != "" || a.one("X-Request-Id") == "" {
@@ -91,7 +91,7 @@ func TestPreflightsNeedNoCredential(t *testing.T) {
 // Negative case 75: OPTIONS that is no preflight is a request like any other.
 func TestOptionsThatIsNoPreflight(t *testing.T) {
 	g, up := pagesGateway(t, ok)
-	for _, path := range append([]string{"/closed"}, protected...) {
+	for _, path := range append([]string{"/closed"}, closedPaths...) {
 		for _, fields := range [][]string{nil, {site}, {asks + "GET"}, {"Origin: null"}, {site, "Access-Control-Request-Headers: x"}, {site, "Access-Control_Request_Method: GET"}} {
 			a := speak(t, g.address, line("OPTIONS", path, fields...))
 			if a.status != 401 || a.kind() != "unauthenticated" || a.one("Access-Control-Allow-Methods") != "" {
@@ -129,10 +129,10 @@ var foreign = []string{
 
 func TestForeignOrigins(t *testing.T) {
 	g, _ := pagesGateway(t, ok)
-	for _, path := range append([]string{"/open", "/maybe"}, protected...) {
+	for _, path := range append([]string{"/open", "/maybe"}, closedPaths...) {
 		for _, origin := range foreign {
 			a := speak(t, g.address, line("GET", path, "Origin: "+origin))
-			if want := map[bool]int{true: 401, false: 200}[slices.Contains(protected, path)]; a.status != want || crossed(a) != "Vary=Origin" || a.one("Access-Control-Expose-Headers") != "" {
+			if want := map[bool]int{true: 401, false: 200}[slices.Contains(closedPaths, path)]; a.status != want || crossed(a) != "Vary=Origin" || a.one("Access-Control-Expose-Headers") != "" {
 				t.Errorf("%s %q: %d %s", path, origin, a.status, a.head)
 			}
 			a = speak(t, g.address, line("OPTIONS", path, "Origin: "+origin, asks+"GET"))
