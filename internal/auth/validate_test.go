@@ -64,7 +64,7 @@ func TestValidateIssuer(t *testing.T) {
 		c.Secret = units.Secret(testSecret[:47])
 		c.Algorithms = []string{"HS256", "HS384"}
 	}, "47 bytes", "HS384", "48")
-	check(func(c *IssuerConfig) { c.Secret = "" }, "x.jwks", "one of jwks, discovery, keys and secret")
+	check(func(c *IssuerConfig) { c.Secret = "" }, "x.jwks", "one of jwks, discovery, keys, secret and introspection")
 	check(func(c *IssuerConfig) { c.JWKS = "https://id.test/k" }, "x.jwks", "jwks and secret")
 	check(func(c *IssuerConfig) { c.Keys = []string{"k"} }, "x.keys", "keys and secret")
 	check(func(c *IssuerConfig) { c.Audiences = []string{"a", ""} }, "x.audiences[1]")
