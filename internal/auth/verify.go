@@ -54,10 +54,7 @@ func (a *Authority) verifySigned(trusted []*issuer, text []byte, id *cacheKey, b
 	if reason != accepted {
 		return verified{reason: reason}
 	}
-	if s.payload, ok = decode(s.payload, t.payload); !ok {
-		return verified{reason: Malformed}
-	}
-	i := choose(s, trusted, s.payload)
+	i := choose(s, trusted, &t)
 	if i == nil {
 		return verified{reason: UnknownIssuer}
 	}
@@ -117,11 +114,15 @@ func (a *Authority) header(s *scratch, segment []byte) (h *header, known bool, r
 
 // choose gives the issuer that a token has to be from. With one there is no choice. With several, the payload's iss is a
 // key to look it up by; it is compared again when the signature has been verified.
-func choose(s *scratch, trusted []*issuer, payload []byte) *issuer {
+func choose(s *scratch, trusted []*issuer, t *token) *issuer {
 	if len(trusted) == 1 {
 		return trusted[0]
 	}
-	iss, ok := peekIssuer(s, payload)
+	var ok bool
+	if s.payload, ok = decode(s.payload, t.payload); !ok {
+		return nil
+	}
+	iss, ok := peekIssuer(s, s.payload)
 	if !ok {
 		return nil
 	}
@@ -221,6 +222,9 @@ func (i *issuer) judge(s *scratch, h *header, t *token, key *keyset.Key, now tim
 	}
 	if key.Verify(string(t.signed), s.signature) != nil {
 		return nil, BadSignature
+	}
+	if s.payload, ok = decode(s.payload, t.payload); !ok {
+		return nil, Malformed
 	}
 	c, ok := parseClaims(s, s.payload)
 	if !ok {
