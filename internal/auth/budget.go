@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/oncegate/oncegate/internal/auth/keyset"
 )
 
 const (
@@ -103,4 +105,13 @@ func (a *Authority) charge(by *asker, cost time.Duration) {
 	if a.share > 0 {
 		a.shared.budget.spend(by.from, by.now, time.Duration(float64(cost)/a.share))
 	}
+}
+
+// judge has whoever brings a forgery pay for what finding out took.
+func (a *Authority) judge(s *scratch, i *issuer, h *header, t *token, key *keyset.Key, by *asker) (*entry, Reason) {
+	e, reason := i.judge(s, h, t, key, by.now)
+	if reason == BadSignature {
+		a.charge(by, key.Cost())
+	}
+	return e, reason
 }

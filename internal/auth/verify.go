@@ -180,15 +180,6 @@ func (a *Authority) shareJudge(s *scratch, i *issuer, h *header, t *token, id *c
 	return e, reason
 }
 
-// judge has whoever brings a forgery pay for what finding out took.
-func (a *Authority) judge(s *scratch, i *issuer, h *header, t *token, key *keyset.Key, by *asker) (*entry, Reason) {
-	e, reason := i.judge(s, h, t, key, by.now)
-	if reason == BadSignature {
-		a.charge(by, key.Cost())
-	}
-	return e, reason
-}
-
 // key finds the one key for a header. A key id that is not known may have been rotated in: it is asked for once, within
 // bounds.
 func (i *issuer) key(h *header, now time.Time, wait time.Duration) (*keyset.Set, *keyset.Key, Reason) {

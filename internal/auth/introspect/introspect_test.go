@@ -47,8 +47,10 @@ func TestAnswersThatAreNone(t *testing.T) {
 	}
 	for name, h := range map[string]http.HandlerFunc{
 		"500": status(500), "503": status(503), "401": status(401), "403": status(403), "404": status(404), "204": status(204), "201": status(201), "400": status(400),
-		"redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect) },
-		"HTML":     typed("text/html", `{"active":true}`), "no type": typed("", `{"active":true}`), "signed": typed("application/token-introspection+jwt", "a.b.c"), "plain": typed("text/plain", `{"active":true}`),
+		"redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect)
+		},
+		"HTML": typed("text/html", `{"active":true}`), "no type": typed("", `{"active":true}`), "signed": typed("application/token-introspection+jwt", "a.b.c"), "plain": typed("text/plain", `{"active":true}`),
 		"empty": says(""), "null": says("null"), "list": says(`[{"active":true}]`), "text": says(`"active"`), "two": says(`{"active":false}{"active":true}`), "cut": says(`{"active":true`),
 		"twice": says(`{"active":false,"active":true}`), "twice, escaped": says(`{"active":false,"\u0061ctive":true}`), "bad UTF-8": says("{\"active\":true,\"sub\":\"\xff\"}"), "BOM": says("\ufeff{\"active\":true}"),
 		"oversize": says(`{"active":true,"x":"` + strings.Repeat("x", MaxBody) + `"}`),
@@ -209,7 +211,8 @@ func TestPauses(t *testing.T) {
 		time.Sleep(lastPause)
 		b.admits(time.Now())
 		b.reports(time.Now(), nil)
-		if !b.admits(time.Now()) || !b.admits(time.Now()) || b.retryAfter(time.Now()) != 1 {
+		first, second := b.admits(time.Now()), b.admits(time.Now())
+		if !first || !second || b.retryAfter(time.Now()) != 1 {
 			t.Error("still paused")
 		}
 	})
