@@ -152,17 +152,17 @@ func (a *Authority) prepare(name string, cfg IssuerConfig) (*issuer, error) {
 	if cfg.Issuer == "" || len(cfg.Audiences) == 0 {
 		return nil, fmt.Errorf("issuer and audiences have to be given")
 	}
-	if cfg.Introspection != nil {
-		return i, i.prepareIntrospection()
-	}
 	var err error
-	if i.allowed, err = allowed(cfg); err != nil {
-		return nil, err
-	}
 	if cfg.DPoP != nil {
 		if i.proofs, err = dpop.New(*cfg.DPoP); err != nil {
 			return nil, err
 		}
+	}
+	if cfg.Introspection != nil {
+		return i, i.prepareIntrospection()
+	}
+	if i.allowed, err = allowed(cfg); err != nil {
+		return nil, err
 	}
 	switch {
 	case cfg.Secret != "":
