@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/oncegate/oncegate/internal/auth/dpop"
+	"github.com/oncegate/oncegate/internal/auth/introspect"
 	"github.com/oncegate/oncegate/internal/auth/keyset"
 	"github.com/oncegate/oncegate/internal/auth/revoke"
 )
@@ -37,6 +39,9 @@ type Deps struct {
 	Compile     func(text string) (Expression, error) // of Require.Expression; nil: expressions are errors
 	Replays     dpop.Replays                          // nil: proofs that were used are known to this process only
 	Nonces      *dpop.Nonces                          // nil: this process's own
+
+	FailedShare  float64 // of a processor, for failing tokens of one client address; 0: not limited
+	Introspected func(issuer string, took time.Duration, err error)
 }
 
 // Authority knows all issuers of one document: their keys, and the tokens that were verified. It is immutable; a reload
@@ -47,11 +52,14 @@ type Authority struct {
 	hidden   []string // headers of all lists, in lower case
 	revoked  *revoke.List
 	store    revoke.Store
+	share    float64 // of a processor, for failing tokens of one address; 0: not limited
 	compile  func(text string) (Expression, error)
 	shared   *shared
 	proofs   dpop.Shared
 	logger   *slog.Logger
 	recorder Recorder
+
+	introspected func(issuer string, took time.Duration, err error)
 }
 
 // shared is what lives on from one document to the next.
@@ -62,6 +70,7 @@ type shared struct {
 	headers  memo
 	replays  *dpop.Memory
 	nonces   *dpop.Nonces
+	budget   *budget
 }
 
 // issuer is one issuer, ready for use, and immutable.
@@ -76,6 +85,10 @@ type issuer struct {
 	proofs           *dpop.Checker  // nil: tokens that are bound to a key are refused
 	remote           *keyset.Remote // nil unless keys come from a URL
 	local            *keyset.Set    // nil when they do
+
+	asks  *introspect.Client // nil unless tokens are asked about
+	mark  *keyset.Key        // then: stands for the key that a token was verified with
+	roots *x509.CertPool     // then
 }
 
 // source gives the keys to use now.
@@ -95,6 +108,7 @@ func NewAuthority(issuers map[string]IssuerConfig, old *Authority, deps Deps) (*
 	a := &Authority{
 		issuers: make(map[string]*issuer, len(issuers)), logger: deps.Logger, recorder: deps.Recorder,
 		revoked: deps.Revocations, store: deps.Store, compile: deps.Compile,
+		share: deps.FailedShare, introspected: deps.Introspected,
 	}
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)
@@ -104,7 +118,7 @@ func NewAuthority(issuers map[string]IssuerConfig, old *Authority, deps Deps) (*
 	}
 	if old == nil {
 		old = &Authority{}
-		a.shared = &shared{cache: newCache(cacheEntries, cacheBytes), replays: dpop.NewMemory(0), nonces: dpop.NewNonces()}
+		a.shared = &shared{cache: newCache(cacheEntries, cacheBytes), replays: dpop.NewMemory(0), nonces: dpop.NewNonces(), budget: newBudget()}
 	} else {
 		a.shared = old.shared
 	}
@@ -139,13 +153,16 @@ func (a *Authority) prepare(name string, cfg IssuerConfig) (*issuer, error) {
 		return nil, fmt.Errorf("issuer and audiences have to be given")
 	}
 	var err error
-	if i.allowed, err = allowed(cfg); err != nil {
-		return nil, err
-	}
 	if cfg.DPoP != nil {
 		if i.proofs, err = dpop.New(*cfg.DPoP); err != nil {
 			return nil, err
 		}
+	}
+	if cfg.Introspection != nil {
+		return i, i.prepareIntrospection()
+	}
+	if i.allowed, err = allowed(cfg); err != nil {
+		return nil, err
 	}
 	switch {
 	case cfg.Secret != "":
@@ -180,11 +197,15 @@ func allowed(cfg IssuerConfig) ([]*keyset.Algorithm, error) {
 // settle takes old over where nothing has changed; else it gives the issuer a profile of its own, and the old keys if they
 // still come from the same place.
 func (a *Authority) settle(i, old *issuer) *issuer {
-	if old != nil && reflect.DeepEqual(i.cfg, old.cfg) && i.local.Same(old.local) {
+	if old != nil && reflect.DeepEqual(i.cfg, old.cfg) && i.local.Same(old.local) && i.roots.Equal(old.roots) {
 		return old
 	}
 	i.profile = a.shared.cache.profiles.Add(1)
-	if i.local != nil {
+	switch {
+	case i.local != nil:
+		return i
+	case i.cfg.Introspection != nil:
+		a.settleIntrospection(i, old)
 		return i
 	}
 	if old != nil && old.remote != nil && i.cfg.sameSource(&old.cfg) && slices.Equal(old.allowed, i.allowed) {
@@ -220,24 +241,6 @@ func (a *Authority) observer(name string) func(keyset.Fetched) {
 		failing = f.Err != nil
 	}
 }
-
-// Retire ends the refreshing of keys that next does not share. What runs on a keeps its last good keys.
-func (a *Authority) Retire(next *Authority) {
-	kept := map[*keyset.Remote]bool{}
-	if next != nil {
-		for _, i := range next.issuers {
-			kept[i.remote] = true
-		}
-	}
-	for _, i := range a.issuers {
-		if i.remote != nil && !kept[i.remote] {
-			i.remote.Close()
-		}
-	}
-}
-
-// Close ends all refreshing.
-func (a *Authority) Close() { a.Retire(nil) }
 
 // Ready gives the issuers that have no keys to verify with, and why: keyset.ErrNotLoaded or keyset.ErrStale.
 func (a *Authority) Ready() map[string]error {

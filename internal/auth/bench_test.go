@@ -109,7 +109,7 @@ func benchmarkVerify(b *testing.B, tokens [][]byte, want Reason) {
 	trusted := []*issuer{i}
 	now := time.Now()
 	bare := bareRSA(typical("RS256", testKeys().rsa, 0))
-	a.verify(trusted, []byte(typical("RS256", testKeys().rsa, 0)), now, 0) // an issuer's header has been seen
+	a.verify(trusted, []byte(typical("RS256", testKeys().rsa, 0)), &asker{now: now}) // an issuer's header has been seen
 	ours, single := time.Duration(math.MaxInt64), time.Duration(math.MaxInt64)
 	b.ReportAllocs()
 	n := 0
@@ -121,11 +121,11 @@ func benchmarkVerify(b *testing.B, tokens [][]byte, want Reason) {
 			ours = min(ours, batch(len(tokens), func() {
 				i.profile++
 				n++
-				a.verify(trusted, tokens[n%len(tokens)], now, 0)
+				a.verify(trusted, tokens[n%len(tokens)], &asker{now: now})
 			}))
 			b.StartTimer()
 		}
-		if v := a.verify(trusted, tokens[n%len(tokens)], now, 0); v.reason != want {
+		if v := a.verify(trusted, tokens[n%len(tokens)], &asker{now: now}); v.reason != want {
 			b.Fatal(v.reason)
 		}
 		n++

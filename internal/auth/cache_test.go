@@ -92,7 +92,7 @@ func TestEntriesLeaveAfterFiveMinutes(t *testing.T) {
 		tok := []byte(hs("exp", time.Now().Unix()+3600))
 		look := func(want bool) {
 			t.Helper()
-			if v := a.verify([]*issuer{i}, tok, time.Now(), 0); v.reason != accepted || v.cached != want {
+			if v := a.verify([]*issuer{i}, tok, &asker{now: time.Now()}); v.reason != accepted || v.cached != want {
 				t.Errorf("cached %v: %v", v.cached, v.reason)
 			}
 		}
@@ -111,7 +111,7 @@ func TestFailuresAreRemembered(t *testing.T) {
 		i := a.issuers["main"]
 		look := func(tok string, want Reason, cached bool) {
 			t.Helper()
-			if v := a.verify([]*issuer{i}, []byte(tok), time.Now(), 0); v.reason != want || v.cached != cached {
+			if v := a.verify([]*issuer{i}, []byte(tok), &asker{now: time.Now()}); v.reason != want || v.cached != cached {
 				t.Errorf("%v, cached %v", v.reason, v.cached)
 			}
 		}
@@ -159,7 +159,7 @@ func TestHeaderMemoIsBounded(t *testing.T) {
 		t.Error("the memo forgets the last, or finds what it never saw")
 	}
 	a := authority(t, map[string]IssuerConfig{"main": secretIssuer()})
-	v := a.verify([]*issuer{a.issuers["main"]}, []byte(mint("HS256", []byte("another secret"), object{"alg": "HS256"}, good())), time.Now(), 0)
+	v := a.verify([]*issuer{a.issuers["main"]}, []byte(mint("HS256", []byte("another secret"), object{"alg": "HS256"}, good())), &asker{now: time.Now()})
 	if v.reason != BadSignature || a.shared.headers.known.Load() != nil {
 		t.Error("a forged token got into the memo")
 	}

@@ -7,6 +7,9 @@ import (
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
 
+// failedTokens names the budget of failing tokens in an answer.
+const failedTokens = "failed-tokens"
+
 const challengeField = "WWW-Authenticate"
 
 // The challenges (RFC 6750, 3). They are fixed texts; a refusal allocates nothing.
@@ -31,7 +34,13 @@ func (g *gate) refuse(x *pipeline.Exchange, who *identified) error {
 		x.Problem.RetryAfter = 1
 		if i := who.issuer; i != nil && i.remote != nil && reason == NoKeys {
 			x.Problem.RetryAfter = i.remote.RetryAfter(time.Now())
+		} else if i != nil && i.asks != nil && reason == NoAnswer {
+			x.Problem.RetryAfter = i.asks.RetryAfter(time.Now())
 		}
+		return reason
+	case pipeline.RateLimited: // not 401: nobody has looked at the token, which may be good
+		x.Problem.Policy, x.Problem.Executed = failedTokens, pipeline.ExecutedNo
+		x.Problem.RetryAfter = int((who.after + time.Second - 1) / time.Second)
 		return reason
 	case pipeline.Internal:
 		return reason

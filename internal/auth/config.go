@@ -9,19 +9,32 @@ import (
 
 // IssuerConfig is one entry of issuers: who signs tokens and how they are checked.
 type IssuerConfig struct {
-	Issuer      string         `yaml:"issuer" required:"true" nonempty:"true" doc:"The exact iss claim."`
-	Audiences   []string       `yaml:"audiences" required:"true" nonempty:"true" doc:"One of these must stand in aud."`
-	JWKS        string         `yaml:"jwks" doc:"URL of the key set; https, or http on loopback."`
-	Discovery   bool           `yaml:"discovery" doc:"Find the key set by OpenID discovery: in the document below the issuer's URL."`
-	JWKSHosts   []string       `yaml:"jwks_hosts" nonempty:"true" doc:"With discovery: other hosts than the issuer's own that the key set may be on, as host or host:port."`
-	Keys        []string       `yaml:"keys" nonempty:"true" doc:"Files with public keys: PEM or JWKS."`
-	Secret      units.Secret   `yaml:"secret" doc:"The shared secret of HS256, HS384 or HS512; at least as long as the hash."`
-	Algorithms  []string       `yaml:"algorithms" required:"true" nonempty:"true" doc:"Signature algorithms accepted, all of one family."`
+	Issuer     string       `yaml:"issuer" required:"true" nonempty:"true" doc:"The exact iss claim."`
+	Audiences  []string     `yaml:"audiences" required:"true" nonempty:"true" doc:"One of these must stand in aud."`
+	JWKS       string       `yaml:"jwks" doc:"URL of the key set; https, or http on loopback."`
+	Discovery  bool         `yaml:"discovery" doc:"Find the key set by OpenID discovery: in the document below the issuer's URL."`
+	JWKSHosts  []string     `yaml:"jwks_hosts" nonempty:"true" doc:"With discovery: other hosts than the issuer's own that the key set may be on, as host or host:port."`
+	Keys       []string     `yaml:"keys" nonempty:"true" doc:"Files with public keys: PEM or JWKS."`
+	Secret     units.Secret `yaml:"secret" doc:"The shared secret of HS256, HS384 or HS512; at least as long as the hash."`
+	Algorithms []string     `yaml:"algorithms" nonempty:"true" doc:"Signature algorithms accepted, all of one family. Obligatory, but with introspection, which checks no signature."`
+
+	Introspection *IntrospectionConfig `yaml:"introspection" doc:"Ask the authorization server about each token (RFC 7662), in place of keys."`
+
 	Leeway      units.Duration `yaml:"leeway" default:"30s" max:"2m" doc:"Tolerance for clocks."`
 	MaxLifetime units.Duration `yaml:"max_lifetime" default:"24h" min:"1s" doc:"Longest time between iat and exp."`
 	Typ         string         `yaml:"typ" doc:"Demanded typ of the token header, such as at+jwt."`
 	Revocation  bool           `yaml:"revocation" doc:"Check the deny list of token ids and subjects."`
 	DPoP        *dpop.Config   `yaml:"dpop" doc:"Proofs of possession (RFC 9449). Without it, tokens that are bound to a key (cnf.jkt) are refused."`
+}
+
+// IntrospectionConfig is where tokens are asked about.
+type IntrospectionConfig struct {
+	URL          string         `yaml:"url" required:"true" nonempty:"true" doc:"The endpoint; https, or http on loopback."`
+	ClientID     string         `yaml:"client_id" required:"true" nonempty:"true" doc:"What the gateway is called there."`
+	ClientSecret units.Secret   `yaml:"client_secret" required:"true" nonempty:"true" doc:"Its password there, sent as Basic."`
+	Timeout      units.Duration `yaml:"timeout" default:"2s" min:"10ms" max:"30s" doc:"How long an answer may take; then requests are 503."`
+	Keep         units.Duration `yaml:"keep" default:"60s" max:"5m" doc:"How long an answer is believed, but never beyond exp; no for 10s at most. 0s: ask for each request."`
+	CA           string         `yaml:"ca" doc:"File of trusted roots; by default those of the system."`
 }
 
 // APIKeysConfig is one entry of api_keys.

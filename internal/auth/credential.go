@@ -42,7 +42,8 @@ type identified struct {
 	scheme scheme
 	reason Reason
 	cached bool
-	nonce  string // to be used from now on; "": nothing is to be said
+	nonce  string        // to be used from now on; "": nothing is to be said
+	after  time.Duration // with TooManyFailures
 }
 
 // credentials looks at the fields that the route takes credentials from, and at no other: a key in a query is not seen.
@@ -88,9 +89,10 @@ func (g *gate) identify(x *pipeline.Exchange, s *credentials) identified {
 	if as == noScheme {
 		as = bearerScheme
 	}
-	wait, _ := x.Remaining(now, unknownKeyWait)
-	v := g.authority.verify(g.trusted, text, now, wait)
-	who := identified{scheme: as, issuer: v.issuer, reason: v.reason, cached: v.cached}
+	by := asker{now: now, from: x.ClientIP}
+	by.wait, _ = x.Remaining(now, g.patience)
+	v := g.authority.verify(g.trusted, text, &by)
+	who := identified{scheme: as, issuer: v.issuer, reason: v.reason, cached: v.cached, after: v.after}
 	if v.issuer != nil {
 		who.source = v.issuer.name
 	}

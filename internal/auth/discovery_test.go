@@ -132,7 +132,7 @@ func TestValidateDiscovery(t *testing.T) {
 	check(func(c *IssuerConfig) { c.JWKS = "https://id.test/k" }, "x.jwks", "jwks and discovery can't stand together")
 	check(func(c *IssuerConfig) { c.Keys = []string{"k.pem"} }, "x.discovery", "discovery and keys")
 	check(func(c *IssuerConfig) { c.Secret, c.Algorithms = testSecret, []string{"HS256"} }, "x.discovery", "discovery and secret")
-	check(func(c *IssuerConfig) { c.Discovery = false }, "x.jwks", "one of jwks, discovery, keys and secret")
+	check(func(c *IssuerConfig) { c.Discovery = false }, "x.jwks", "one of jwks, discovery, keys, secret and introspection")
 	check(func(c *IssuerConfig) { c.Algorithms = []string{"HS256"} }, "x.algorithms[0]", "HS256 needs secret")
 	check(func(c *IssuerConfig) { c.Issuer = "http://id.test/" }, "x.issuer", "https")
 	check(func(c *IssuerConfig) { c.Issuer = "main" }, "x.issuer", "URL")

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oncegate/oncegate/internal/auth/dpop"
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
 
@@ -55,24 +56,33 @@ func explainWho(cfg Config) []string {
 	return lines
 }
 
-// ExplainIssuers says in words what the tokens of a route's issuers need beside themselves.
+// ExplainIssuers says in words what becomes of the tokens of a route's issuers, and what they need beside themselves.
 func ExplainIssuers(cfg Config, issuers map[string]IssuerConfig) []string {
 	var lines []string
 	for _, name := range cfg.Issuers {
-		d := issuers[name].DPoP
-		if d == nil {
-			continue
+		if d := issuers[name].DPoP; d != nil {
+			lines = append(lines, explainProofs(name, d))
 		}
-		line := "DPoP: a proof for " + d.Base + " with a token of " + name + " that is bound to a key"
-		if d.Required {
-			line += ", and all have to be"
+		if in := issuers[name].Introspection; in != nil {
+			which := "tokens are"
+			if len(cfg.Issuers) > 1 {
+				which = "tokens that no other issuer signed are"
+			}
+			lines = append(lines, fmt.Sprintf("%s asked about at %s within %s, answers believed for %s; without an answer 503", which, in.URL, in.Timeout, in.Keep))
 		}
-		if d.Nonce {
-			line += "; each with a nonce"
-		}
-		lines = append(lines, line)
 	}
 	return lines
+}
+
+func explainProofs(name string, d *dpop.Config) string {
+	line := "DPoP: a proof for " + d.Base + " with a token of " + name + " that is bound to a key"
+	if d.Required {
+		line += ", and all have to be"
+	}
+	if d.Nonce {
+		line += "; each with a nonce"
+	}
+	return line
 }
 
 func explainForward(fwd ForwardConfig) []string {

@@ -43,9 +43,13 @@ func (f *failures) get(id *cacheKey, keys uint64, now time.Time) Reason {
 }
 
 func (f *failures) put(id *cacheKey, keys uint64, now time.Time, reason Reason) {
+	f.putFor(id, keys, now, reason, failureLife)
+}
+
+func (f *failures) putFor(id *cacheKey, keys uint64, now time.Time, reason Reason, life time.Duration) {
 	at := place(id)
 	lock := &f.locks[at%cacheShards]
 	lock.Lock()
 	defer lock.Unlock()
-	f.slots[at] = failure{*id, keys, now.Add(failureLife), reason}
+	f.slots[at] = failure{*id, keys, now.Add(life), reason}
 }

@@ -24,13 +24,13 @@ func TestIdenticalTokensShareACheck(t *testing.T) {
 		}
 		outcomes := make(chan verified, 3)
 		for range 3 {
-			go func() { outcomes <- a.verify(trusted, tok, now, 0) }()
+			go func() { outcomes <- a.verify(trusted, tok, &asker{now: now}) }()
 		}
 		synctest.Wait()
 		if len(outcomes) != 0 {
 			t.Error("somebody checked a token that is being checked")
 		}
-		if v := a.verify(trusted, []byte(hs("sub", "bob")), now, 0); v.reason != accepted || v.entry.client.Subject != "bob" {
+		if v := a.verify(trusted, []byte(hs("sub", "bob")), &asker{now: now}); v.reason != accepted || v.entry.client.Subject != "bob" {
 			t.Error("another token waits")
 		}
 		lead.entry, lead.reason = &entry{expires: seconds(now) + 5}, accepted
@@ -40,7 +40,7 @@ func TestIdenticalTokensShareACheck(t *testing.T) {
 				t.Errorf("not the leader's outcome: %v", v.reason)
 			}
 		}
-		if v := a.verify(trusted, tok, now, 0); v.reason != accepted || v.entry == lead.entry {
+		if v := a.verify(trusted, tok, &asker{now: now}); v.reason != accepted || v.entry == lead.entry {
 			t.Error("a flight that has landed gives its outcome")
 		}
 	})
@@ -58,7 +58,7 @@ func TestFlightsFailClosed(t *testing.T) {
 		for want, outcome := range map[Reason]*flight{Malformed: nil, BadSignature: {reason: BadSignature}, Expired: {reason: accepted, entry: &entry{expires: 5}}} {
 			lead, _ := a.shared.flights.join(&id, key)
 			got := make(chan Reason)
-			go func() { got <- a.verify([]*issuer{i}, tok, now, 0).reason }()
+			go func() { got <- a.verify([]*issuer{i}, tok, &asker{now: now}).reason }()
 			synctest.Wait()
 			if outcome != nil {
 				lead.entry, lead.reason = outcome.entry, outcome.reason
@@ -70,7 +70,7 @@ func TestFlightsFailClosed(t *testing.T) {
 			a.shared.failures = failures{}
 		}
 		lead, _ := a.shared.flights.join(&id, &keyset.Key{})
-		if v := a.verify([]*issuer{i}, tok, now, 0); v.reason != accepted {
+		if v := a.verify([]*issuer{i}, tok, &asker{now: now}); v.reason != accepted {
 			t.Errorf("another key: %v", v.reason)
 		}
 		a.shared.flights.land(&id, lead)

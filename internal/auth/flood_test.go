@@ -23,7 +23,7 @@ func TestFloodOfForgedTokens(t *testing.T) {
 	var fine [][]byte
 	for n := range 500 {
 		fine = append(fine, []byte(hs("n", n)))
-		if v := a.verify(trusted, fine[n], now, 0); v.reason != accepted {
+		if v := a.verify(trusted, fine[n], &asker{now: now}); v.reason != accepted {
 			t.Fatal(v.reason)
 		}
 	}
@@ -32,12 +32,12 @@ func TestFloodOfForgedTokens(t *testing.T) {
 	tail := forged[len(forged)-16:]
 	for n := range 4 * failureSlots {
 		copy(tail, fmt.Sprintf("%015dA", n))
-		if v := a.verify(trusted, forged, now, 0); v.reason != BadSignature {
+		if v := a.verify(trusted, forged, &asker{now: now}); v.reason != BadSignature {
 			t.Fatalf("forged token %d: %v", n, v.reason)
 		}
 	}
 	for n, tok := range fine {
-		if v := a.verify(trusted, tok, now, 0); v.reason != accepted || !v.cached {
+		if v := a.verify(trusted, tok, &asker{now: now}); v.reason != accepted || !v.cached {
 			t.Fatalf("good token %d: %v, cached %v", n, v.reason, v.cached)
 		}
 	}

@@ -31,8 +31,8 @@ func FuzzToken(f *testing.F) {
 			raw = mint("HS256", []byte(testSecret), head, body)
 		}
 		now := time.Now()
-		v := a.verify(trusted, []byte(raw), now, 0)
-		again := a.verify(trusted, []byte(raw), now, 0)
+		v := a.verify(trusted, []byte(raw), &asker{now: now})
+		again := a.verify(trusted, []byte(raw), &asker{now: now})
 		if v.reason != again.reason {
 			t.Fatalf("%v, then %v", v.reason, again.reason)
 		}

@@ -13,6 +13,7 @@ package auth
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
@@ -23,9 +24,10 @@ type gate struct {
 	authority  *Authority
 	trusted    []*issuer
 	lists      []*keyList
-	headers    []string // of the lists, in lower case
-	challenges [][]byte // of what the route takes
-	proofs     *proofs  // nil: no issuer takes tokens with proofs
+	headers    []string      // of the lists, in lower case
+	challenges [][]byte      // of what the route takes
+	proofs     *proofs       // nil: no issuer takes tokens with proofs
+	patience   time.Duration // how long a request waits for keys or an answer
 	optional   bool
 	rules      []rule
 	scopes     scopeRule
@@ -60,8 +62,11 @@ func newGate(cfg Config, f forward, a *Authority) (*gate, error) {
 		return nil, err
 	}
 	g := &gate{
-		authority: a, trusted: trusted, optional: cfg.Optional, forward: f,
+		authority: a, trusted: trusted, patience: unknownKeyWait, optional: cfg.Optional, forward: f,
 		scopes: newScopeRule(cfg.Require.Scopes), anyScope: newAnyScopeRule(cfg.Require.AnyScope),
+	}
+	if i := introspecting(trusted); i != nil {
+		g.patience = max(g.patience, i.asks.Timeout())
 	}
 	for _, name := range cfg.APIKeys {
 		l := a.lists[name]
@@ -96,7 +101,10 @@ func trust(names []string, a *Authority) ([]*issuer, error) {
 			return nil, fmt.Errorf("unknown issuer %q", name)
 		}
 		for _, other := range trusted {
-			if other.cfg.Issuer == i.cfg.Issuer {
+			if other.asks != nil && i.asks != nil {
+				return nil, fmt.Errorf("issuers %q and %q of one route are both asked about tokens: nobody could tell which to ask", other.name, name)
+			}
+			if other.cfg.Issuer == i.cfg.Issuer && other.asks == nil && i.asks == nil {
 				return nil, fmt.Errorf("issuers %q and %q of one route have the same iss: tokens can't be told apart", other.name, name)
 			}
 		}

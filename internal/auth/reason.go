@@ -19,6 +19,7 @@ const (
 	UnknownIssuer
 	UnknownKey
 	BadSignature
+	Inactive
 	Expired
 	NotYetValid
 	LivesTooLong
@@ -52,7 +53,9 @@ const (
 	WrongAddress
 	WrongMethod
 	RuleDenies
+	TooManyFailures
 	NoKeys
+	NoAnswer
 	NoRevocations
 	NoReplays
 	TooManyHeaders
@@ -74,6 +77,7 @@ var reasonTable = [reasons]struct {
 	UnknownIssuer:     {"unknown_issuer", "no issuer of the route signs such tokens", pipeline.Unauthenticated},
 	UnknownKey:        {"unknown_key", "the issuer has no such key", pipeline.Unauthenticated},
 	BadSignature:      {"bad_signature", "the signature does not verify", pipeline.Unauthenticated},
+	Inactive:          {"inactive", "the introspection endpoint does not call the token active", pipeline.Unauthenticated},
 	Expired:           {"expired", "the token has expired", pipeline.Unauthenticated},
 	NotYetValid:       {"not_yet_valid", "the token is not valid yet", pipeline.Unauthenticated},
 	LivesTooLong:      {"lives_too_long", "the token lives longer than max_lifetime", pipeline.Unauthenticated},
@@ -107,7 +111,9 @@ var reasonTable = [reasons]struct {
 	WrongAddress:      {"wrong_address", "the client may not do this from its address", pipeline.Forbidden},
 	WrongMethod:       {"wrong_method", "the client may not use this method", pipeline.Forbidden},
 	RuleDenies:        {"rule_denies", "the route's expression is not true", pipeline.Forbidden},
+	TooManyFailures:   {"too_many_failures", "too many tokens from the client's address have failed; this one was not looked at", pipeline.RateLimited},
 	NoKeys:            {"no_keys", "the issuer's keys are not available", pipeline.AuthUnavailable},
+	NoAnswer:          {"no_answer", "the introspection endpoint gave no answer", pipeline.AuthUnavailable},
 	NoRevocations:     {"no_revocations", "what was revoked is not known", pipeline.AuthUnavailable},
 	NoReplays:         {"no_replays", "nobody knows whether the proof was used before", pipeline.AuthUnavailable},
 	TooManyHeaders:    {"too_many_headers", "more headers are to be set than fit", pipeline.Internal},
@@ -116,7 +122,7 @@ var reasonTable = [reasons]struct {
 // Error is the refusal's slug and the reason.
 func (r Reason) Error() string { return r.Unwrap().Error() + ": " + reasonTable[r].text }
 
-// Unwrap gives the refusal: pipeline.Unauthenticated, Forbidden, BadRequest, AuthUnavailable or Internal.
+// Unwrap gives the refusal: pipeline.Unauthenticated, Forbidden, BadRequest, RateLimited, AuthUnavailable or Internal.
 func (r Reason) Unwrap() error { return reasonTable[r].kind }
 
 // Kind is the refusal.
@@ -128,7 +134,7 @@ func (r Reason) Word() string { return reasonTable[r].word }
 // lasting reports that the same token will fail in the same way again, as long as the issuer's keys stay as they are.
 func (r Reason) lasting() bool {
 	switch r {
-	case Malformed, BadSignature, Expired, WrongIssuer, WrongAudience, WrongSubject, NotAnAccessToken, SenderConstrained, Irrevocable:
+	case Malformed, BadSignature, Inactive, Expired, WrongIssuer, WrongAudience, WrongSubject, NotAnAccessToken, SenderConstrained, Irrevocable:
 		return true
 	}
 	return false

@@ -135,7 +135,7 @@ func TestRotationOverTheWire(t *testing.T) {
 		t.Errorf("%d fetches", n)
 	}
 	r.refused(t, "old, cached, its key gone", old, UnknownKey)
-	v := a.verify([]*issuer{a.issuers["main"]}, []byte(other), time.Now(), 0)
+	v := a.verify([]*issuer{a.issuers["main"]}, []byte(other), &asker{now: time.Now()})
 	if v.reason != accepted || !v.cached {
 		t.Errorf("a key that stayed lost its tokens: %v", v.reason)
 	}

@@ -63,7 +63,7 @@ func TestCase48Revoked(t *testing.T) {
 	r.refused(t, "an id that is a number", number, Revoked)
 	r.refused(t, "no iat", hs("iat", nil), Irrevocable)
 	r.refused(t, "no iat, again", hs("iat", nil), Irrevocable)
-	if v := a.verify([]*issuer{a.issuers["main"]}, []byte(seen), time.Now(), 0); v.reason != Revoked || !v.cached {
+	if v := a.verify([]*issuer{a.issuers["main"]}, []byte(seen), &asker{now: time.Now()}); v.reason != Revoked || !v.cached {
 		t.Error("a revoked token costs its signature check again")
 	}
 }

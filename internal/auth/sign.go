@@ -50,6 +50,9 @@ func audienceOf(cfg IssuerConfig) any {
 }
 
 func signingKey(cfg IssuerConfig) (*keyset.Algorithm, any, error) {
+	if cfg.Introspection != nil {
+		return nil, nil, fmt.Errorf("the issuer has no signing key: its tokens are asked about")
+	}
 	list, err := allowed(cfg)
 	if err != nil {
 		return nil, nil, err

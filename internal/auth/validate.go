@@ -17,7 +17,14 @@ func (c *IssuerConfig) Validate(p units.Problems) {
 		}
 	}
 	c.validateSource(p)
-	c.validateAlgorithms(p.Key("algorithms"))
+	switch {
+	case c.Introspection != nil:
+		c.Introspection.validate(c, p)
+	case c.Algorithms == nil:
+		p.Missing("algorithms", "the key algorithms is missing")
+	default:
+		c.validateAlgorithms(p.Key("algorithms"))
+	}
 	if c.Secret != "" {
 		c.validateSecret(p.Key("secret"))
 	}
@@ -37,8 +44,14 @@ func (c *IssuerConfig) Validate(p units.Problems) {
 	}
 }
 
-// CheckFiles reads the key files, as NewAuthority does.
+// CheckFiles reads the files of keys and roots, as NewAuthority does.
 func (c *IssuerConfig) CheckFiles(p units.Problems) {
+	if c.Introspection != nil {
+		if _, err := c.Introspection.readRoots(); err != nil {
+			p.Key("introspection").Key("ca").Add("%s", err)
+		}
+		return
+	}
 	list, err := allowed(*c)
 	if err != nil || len(c.Keys) == 0 {
 		return
@@ -72,7 +85,7 @@ func (c *IssuerConfig) validateDiscovery(p units.Problems) {
 	}
 }
 
-// validateSource demands exactly one of jwks, discovery, keys and secret.
+// validateSource demands exactly one of jwks, discovery, keys, secret and introspection.
 func (c *IssuerConfig) validateSource(p units.Problems) {
 	var given []string
 	if c.JWKS != "" {
@@ -87,9 +100,12 @@ func (c *IssuerConfig) validateSource(p units.Problems) {
 	if c.Secret != "" {
 		given = append(given, "secret")
 	}
+	if c.Introspection != nil {
+		given = append(given, "introspection")
+	}
 	switch {
 	case len(given) == 0:
-		p.Missing("jwks", "the keys have to come from somewhere: one of jwks, discovery, keys and secret is needed")
+		p.Missing("jwks", "the keys have to come from somewhere: one of jwks, discovery, keys, secret and introspection is needed")
 	case len(given) > 1:
 		p.Key(given[0]).Add("%s can't stand together: the keys of an issuer come from one place", strings.Join(given, " and "))
 	}

@@ -64,7 +64,7 @@ func TestValidateIssuer(t *testing.T) {
 		c.Secret = units.Secret(testSecret[:47])
 		c.Algorithms = []string{"HS256", "HS384"}
 	}, "47 bytes", "HS384", "48")
-	check(func(c *IssuerConfig) { c.Secret = "" }, "x.jwks", "one of jwks, discovery, keys and secret")
+	check(func(c *IssuerConfig) { c.Secret = "" }, "x.jwks", "one of jwks, discovery, keys, secret and introspection")
 	check(func(c *IssuerConfig) { c.JWKS = "https://id.test/k" }, "x.jwks", "jwks and secret")
 	check(func(c *IssuerConfig) { c.Keys = []string{"k"} }, "x.keys", "keys and secret")
 	check(func(c *IssuerConfig) { c.Audiences = []string{"a", ""} }, "x.audiences[1]")
@@ -126,4 +126,36 @@ func TestValidateForward(t *testing.T) {
 		many[fmt.Sprint("X-", i)] = "sub"
 	}
 	check(many, "at most 16")
+}
+
+func TestValidateIntrospection(t *testing.T) {
+	for name, row := range map[string]struct {
+		change func(*IssuerConfig)
+		want   string
+	}{
+		"fine":       {func(*IssuerConfig) {}, ""},
+		"algorithms": {func(c *IssuerConfig) { c.Algorithms = []string{"RS256"} }, "x.algorithms"},
+		"typ":        {func(c *IssuerConfig) { c.Typ = "at+jwt" }, "x.typ"},
+		"jwks":       {func(c *IssuerConfig) { c.JWKS = "https://id.test/k" }, "x.jwks"},
+		"secret":     {func(c *IssuerConfig) { c.Secret = testSecret }, "x.secret"},
+		"url":        {func(c *IssuerConfig) { c.Introspection.URL = "http://id.test/" }, "x.introspection.url"},
+		"ca":         {func(c *IssuerConfig) { c.Introspection.CA = "/no/such.pem" }, "x.introspection.ca"},
+		"ca empty":   {func(c *IssuerConfig) { c.Introspection.CA = file(t, "ca.pem", "nothing") }, "x.introspection.ca"},
+	} {
+		cfg := askingIssuer("https://id.test/introspect")
+		row.change(&cfg)
+		p := units.NewProblems()
+		cfg.Validate(p.Key("x"))
+		cfg.CheckFiles(p.Key("x"))
+		found := p.List()
+		if (row.want == "") != (len(found) == 0) || row.want != "" && found[0].Path != row.want {
+			t.Errorf("%s: %v", name, found)
+		}
+		if _, err := NewAuthority(map[string]IssuerConfig{"x": cfg}, nil, Deps{}); strings.HasPrefix(name, "ca") && err == nil {
+			t.Errorf("%s: compiled", name)
+		}
+	}
+	if _, _, err := signingKey(askingIssuer("https://id.test/")); err == nil {
+		t.Error("a token can be signed")
+	}
 }

@@ -18,19 +18,32 @@ type verified struct {
 	entry  *entry // nil unless reason is accepted
 	issuer *issuer
 	reason Reason
-	cached bool // it was seen before
+	cached bool          // it was seen before
+	after  time.Duration // with TooManyFailures: when to come again
 }
 
 // verify judges a token for a route that trusts these issuers. Every step is cheap before the next: length, a look at what
 // was seen before, form, header, key, signature, and only then the claims.
-func (a *Authority) verify(trusted []*issuer, text []byte, now time.Time, wait time.Duration) verified {
+func (a *Authority) verify(trusted []*issuer, text []byte, by *asker) verified {
 	if len(text) > maxToken {
 		return verified{reason: TooLong}
 	}
 	id := cacheKey{digest: sha256.Sum256(text)}
-	if v, seen := a.seen(trusted, &id, now); seen {
+	if v, seen := a.seen(trusted, &id, by.now); seen {
 		return v
 	}
+	if other := introspecting(trusted); other != nil {
+		i := signer(trusted, text)
+		if i == nil {
+			return a.introspect(other, text, &id, by)
+		}
+		trusted = []*issuer{i}
+	}
+	return a.verifySigned(trusted, text, &id, by)
+}
+
+// verifySigned judges a token that nobody has seen yet.
+func (a *Authority) verifySigned(trusted []*issuer, text []byte, id *cacheKey, by *asker) verified {
 	t, ok := split(text)
 	if !ok {
 		return verified{reason: Malformed}
@@ -41,15 +54,15 @@ func (a *Authority) verify(trusted []*issuer, text []byte, now time.Time, wait t
 	if reason != accepted {
 		return verified{reason: reason}
 	}
-	if s.payload, ok = decode(s.payload, t.payload); !ok {
-		return verified{reason: Malformed}
-	}
-	i := choose(s, trusted, s.payload)
+	i := choose(s, trusted, &t)
 	if i == nil {
 		return verified{reason: UnknownIssuer}
 	}
 	id.profile = i.profile
-	e, reason := a.prove(s, i, h, &t, &id, now, wait)
+	if wait := a.overspent(by); wait > 0 {
+		return verified{issuer: i, reason: TooManyFailures, after: wait}
+	}
+	e, reason := a.prove(s, i, h, &t, id, by)
 	if reason != accepted {
 		return verified{issuer: i, reason: reason}
 	}
@@ -101,11 +114,15 @@ func (a *Authority) header(s *scratch, segment []byte) (h *header, known bool, r
 
 // choose gives the issuer that a token has to be from. With one there is no choice. With several, the payload's iss is a
 // key to look it up by; it is compared again when the signature has been verified.
-func choose(s *scratch, trusted []*issuer, payload []byte) *issuer {
+func choose(s *scratch, trusted []*issuer, t *token) *issuer {
 	if len(trusted) == 1 {
 		return trusted[0]
 	}
-	iss, ok := peekIssuer(s, payload)
+	var ok bool
+	if s.payload, ok = decode(s.payload, t.payload); !ok {
+		return nil
+	}
+	iss, ok := peekIssuer(s, s.payload)
 	if !ok {
 		return nil
 	}
@@ -118,43 +135,43 @@ func choose(s *scratch, trusted []*issuer, payload []byte) *issuer {
 }
 
 // prove finds the key, checks the signature, then the claims, and remembers the outcome.
-func (a *Authority) prove(s *scratch, i *issuer, h *header, t *token, id *cacheKey, now time.Time, wait time.Duration) (*entry, Reason) {
+func (a *Authority) prove(s *scratch, i *issuer, h *header, t *token, id *cacheKey, by *asker) (*entry, Reason) {
 	if !i.takes(h.algorithm) {
 		return nil, WrongAlgorithm
 	}
 	if !i.takesType(h.typ) {
 		return nil, WrongType
 	}
-	set, key, reason := i.key(h, now, wait)
+	set, key, reason := i.key(h, by.now, by.wait)
 	if reason != accepted {
 		return nil, reason
 	}
-	e, reason := a.shareJudge(s, i, h, t, id, key, now)
+	e, reason := a.shareJudge(s, i, h, t, id, key, by)
 	if reason != accepted {
 		if reason.lasting() {
-			a.shared.failures.put(id, set.Serial, now, reason)
+			a.shared.failures.put(id, set.Serial, by.now, reason)
 		}
 		return nil, reason
 	}
-	return e, a.unrevoked(i, e, now)
+	return e, a.unrevoked(i, e, by.now)
 }
 
 // shareJudge judges a token once for all who bring it now, and remembers it when it is good. Whoever waits, waits for one
 // signature check at most.
-func (a *Authority) shareJudge(s *scratch, i *issuer, h *header, t *token, id *cacheKey, key *keyset.Key, now time.Time) (*entry, Reason) {
+func (a *Authority) shareJudge(s *scratch, i *issuer, h *header, t *token, id *cacheKey, key *keyset.Key, by *asker) (*entry, Reason) {
 	f, first := a.shared.flights.join(id, key)
 	if f == nil {
-		return i.judge(s, h, t, key, now)
+		return a.judge(s, i, h, t, key, by)
 	}
 	if !first {
 		<-f.done
 		if f.reason != accepted {
 			return nil, f.reason
 		}
-		return f.entry, i.stillValid(f.entry, seconds(now))
+		return f.entry, i.stillValid(f.entry, seconds(by.now))
 	}
 	defer a.shared.flights.land(id, f)
-	e, reason := i.judge(s, h, t, key, now)
+	e, reason := a.judge(s, i, h, t, key, by)
 	if reason == accepted {
 		e.id = *id
 		a.shared.cache.put(e)
@@ -197,10 +214,18 @@ func (i *issuer) judge(s *scratch, h *header, t *token, key *keyset.Key, now tim
 	if key.Verify(string(t.signed), s.signature) != nil {
 		return nil, BadSignature
 	}
+	if s.payload, ok = decode(s.payload, t.payload); !ok {
+		return nil, Malformed
+	}
 	c, ok := parseClaims(s, s.payload)
 	if !ok {
 		return nil, Malformed
 	}
+	return i.admit(c, h, key, now)
+}
+
+// admit judges the claims.
+func (i *issuer) admit(c *claims, h *header, key *keyset.Key, now time.Time) (*entry, Reason) {
 	e := &entry{claims: c, key: key}
 	if reason := i.check(c, h, e, now); reason != accepted {
 		return nil, reason

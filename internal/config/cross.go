@@ -81,8 +81,23 @@ func (c *cross) policies(p units.Problems, given *node, who *auth.Config) {
 		for j, name := range who.Issuers {
 			c.name(q.Key("issuers").Index(j), "issuer", name, sortedNames(c.doc.Issuers), "issuers")
 		}
+		c.asked(q.Key("issuers"), who.Issuers)
 		for j, name := range who.APIKeys {
 			c.name(q.Key("api_keys").Index(j), "list of API keys", name, sortedNames(c.doc.APIKeys), "api_keys")
+		}
+	}
+}
+
+// asked: of two issuers that are asked about tokens, nobody could tell which to ask.
+func (c *cross) asked(p units.Problems, names []string) {
+	first := ""
+	for j, name := range names {
+		switch {
+		case c.doc.Issuers[name].Introspection == nil:
+		case first != "":
+			p.Index(j).Add("%s is asked about tokens, and so is %s: nobody could tell which to ask; one issuer with introspection fits a route", name, first)
+		default:
+			first = name
 		}
 	}
 }

@@ -45,6 +45,7 @@ func compile(doc *config.Document, state *State, old *Snapshot) (*Snapshot, erro
 	authority, err := auth.NewAuthority(doc.Issuers, previous, auth.Deps{
 		Logger: state.Logger, Recorder: state.Metrics, APIKeys: doc.APIKeys, Revocations: revoked, Store: shared,
 		Replays: replays, Nonces: nonces(doc),
+		FailedShare: float64(doc.Listen.Limits.FailedTokensPerIP), Introspected: state.Metrics.Introspected,
 	})
 	if err != nil {
 		return nil, err

@@ -17,7 +17,7 @@ func (e *RestartError) Error() string {
 
 // live are the keys of listen and admin that are read when they are needed, so that a reload changes them. A dot at the end
 // takes all keys below.
-var live = []string{"listen.drain.", "listen.limits.body", "listen.addresses", "listen.addresses.", "admin.token", "state.encryption_key", "state.previous_keys"}
+var live = []string{"listen.drain.", "listen.limits.body", "listen.limits.failed_tokens_per_ip", "listen.addresses", "listen.addresses.", "listen.proxy_status", "admin.token", "state.encryption_key", "state.previous_keys"}
 
 // fixed lists the changed keys of what is bound to the process: its ports, their connections, and its store.
 func fixed(old, doc *config.Document) []string {

@@ -29,6 +29,8 @@ type Metrics struct {
 
 	credentials, keyFetches, discarded, addresses cached[[2]string, prometheus.Counter]
 
+	introspections cached[string, *introspectionCounts]
+
 	upstreams  cached[string, *upstreamCounts]
 	breakers   *prometheus.GaugeVec
 	reloads    *prometheus.CounterVec

@@ -1,5 +1,12 @@
 package observe
 
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
 // Authenticated counts a credential that was accepted; cached: it had been verified before.
 func (m *Metrics) Authenticated(issuer string, cached bool) {
 	result := "verified"
@@ -27,6 +34,48 @@ func (m *Metrics) KeysFetched(issuer string, err error) {
 	m.keyFetches.get([2]string{issuer, result}).Inc()
 }
 
+// Introspected counts a question to an issuer's introspection endpoint that was sent; err: it brought no answer.
+func (m *Metrics) Introspected(issuer string, took time.Duration, err error) {
+	c := m.introspections.get(issuer)
+	if err != nil {
+		c.failed.Add(1)
+	} else {
+		c.answered.Add(1)
+	}
+	c.times.observe(took)
+}
+
+// introspectionCounts are the numbers of one issuer's endpoint.
+type introspectionCounts struct {
+	answered, failed atomic.Uint64
+	times            times
+}
+
+var (
+	introspectionsDesc     = prometheus.NewDesc("gateway_auth_introspections_total", "Questions to introspection endpoints.", []string{"issuer", "result"}, nil)
+	introspectionTimesDesc = prometheus.NewDesc("gateway_auth_introspection_duration_seconds", "Time of questions to introspection endpoints.", []string{"issuer"}, nil)
+)
+
+// introspectionCollector shows the counts of all endpoints to Prometheus.
+type introspectionCollector struct {
+	issuers *cached[string, *introspectionCounts]
+}
+
+// Describe implements prometheus.Collector.
+func (c *introspectionCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- introspectionsDesc
+	ch <- introspectionTimesDesc
+}
+
+// Collect implements prometheus.Collector.
+func (c *introspectionCollector) Collect(ch chan<- prometheus.Metric) {
+	for issuer, n := range c.issuers.all() {
+		ch <- prometheus.MustNewConstMetric(introspectionsDesc, prometheus.CounterValue, float64(n.answered.Load()), issuer, "success")
+		ch <- prometheus.MustNewConstMetric(introspectionsDesc, prometheus.CounterValue, float64(n.failed.Load()), issuer, "failure")
+		ch <- n.times.metric(introspectionTimesDesc, issuer)
+	}
+}
+
 // StaleConnection counts a kept connection that the upstream had closed by the time it was wanted.
 func (m *Metrics) StaleConnection(upstream, _ string) {
 	m.discarded.get([2]string{upstream, "stale"}).Inc()
@@ -51,5 +100,7 @@ func (m *Metrics) addRecorders() {
 	m.addresses.make = m.counters("gateway_addresses_refused_total", "Requests that were kept out by their address.", "scope", "route")
 	m.credentials.make = m.counters("gateway_auth_total", "Credentials by issuer and by what became of them.", "issuer", "result")
 	m.keyFetches.make = m.counters("gateway_auth_key_fetches_total", "Fetches of key sets.", "issuer", "result")
+	m.introspections.make = func(string) *introspectionCounts { return &introspectionCounts{} }
+	m.registry.MustRegister(&introspectionCollector{&m.introspections})
 	m.discarded.make = m.counters("gateway_upstream_connections_discarded_total", "Kept connections that could not be used again.", "upstream", "reason")
 }

@@ -3,6 +3,7 @@ package observe
 import (
 	"errors"
 	"testing"
+	"time"
 )
 
 func TestRecorders(t *testing.T) {
@@ -14,6 +15,8 @@ func TestRecorders(t *testing.T) {
 	m.Refused("", "no_credential")
 	m.KeysFetched("main", nil)
 	m.KeysFetched("main", errors.New("connection refused"))
+	m.Introspected("far", 3*time.Millisecond, nil)
+	m.Introspected("far", 2*time.Second, errors.New("timeout"))
 	m.StaleConnection("orders", "127.0.0.1:9001")
 	m.UnsolicitedBytes("orders", "127.0.0.1:9001")
 	wantMetric(t, m,
@@ -23,6 +26,10 @@ func TestRecorders(t *testing.T) {
 		`gateway_auth_total{issuer="none",result="no_credential"} 1`,
 		`gateway_auth_key_fetches_total{issuer="main",result="success"} 1`,
 		`gateway_auth_key_fetches_total{issuer="main",result="failure"} 1`,
+		`gateway_auth_introspections_total{issuer="far",result="success"} 1`,
+		`gateway_auth_introspections_total{issuer="far",result="failure"} 1`,
+		`gateway_auth_introspection_duration_seconds_count{issuer="far"} 2`,
+		`gateway_auth_introspection_duration_seconds_bucket{issuer="far",le="0.005"} 1`,
 		`gateway_upstream_connections_discarded_total{reason="stale",upstream="orders"} 1`,
 		`gateway_upstream_connections_discarded_total{reason="unsolicited",upstream="orders"} 1`,
 	)

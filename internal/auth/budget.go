@@ -1,0 +1,117 @@
+package auth
+
+import (
+	"hash/maphash"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/oncegate/oncegate/internal/auth/keyset"
+)
+
+const (
+	budgetSets = 1024
+	budgetWays = 8
+	// budgetWindow is how long an address may save up what it does not spend, and how far it can get into debt.
+	budgetWindow = 10 * time.Second
+)
+
+// budget bounds the processor time that failing tokens of one client address take: forging costs nothing, finding out
+// costs a signature check. It is a table of fixed size, however many addresses there are. Of those that share a place the
+// one that owes least gives way, so that nobody forgets a debt by making others.
+type budget struct {
+	seed maphash.Seed
+	sets [budgetSets]struct {
+		mu    sync.Mutex
+		debts [budgetWays]debt
+	}
+}
+
+// debt is what an address has spent, as the moment at which all of it will have been paid back (GCRA).
+type debt struct {
+	who  uint64
+	paid int64 // Unix nanoseconds
+}
+
+func newBudget() *budget { return &budget{seed: maphash.MakeSeed()} }
+
+// owner is an IPv4 address, however it is written, or the /64 of an IPv6 address: a host owns all of it. The seed keeps
+// strangers from choosing whose place they share.
+func (b *budget) owner(from netip.Addr) uint64 {
+	bytes := from.As16()
+	if from.Is4() || from.Is4In6() {
+		return maphash.Bytes(b.seed, bytes[:])
+	}
+	return maphash.Bytes(b.seed, bytes[:8])
+}
+
+// owes is how long an address has to wait until its tokens are judged again; 0: they are.
+func (b *budget) owes(from netip.Addr, now time.Time) time.Duration {
+	who := b.owner(from)
+	s := &b.sets[who%budgetSets]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.debts {
+		if d := &s.debts[i]; d.who == who {
+			return max(time.Duration(d.paid-now.UnixNano())-budgetWindow, 0)
+		}
+	}
+	return 0
+}
+
+// spend charges an address; below 0 it gives back. time is what has to pass to pay for it.
+func (b *budget) spend(from netip.Addr, now time.Time, time time.Duration) {
+	who, at := b.owner(from), now.UnixNano()
+	s := &b.sets[who%budgetSets]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	least := &s.debts[0]
+	for i := range s.debts {
+		d := &s.debts[i]
+		if d.who == who {
+			least = d
+			break
+		}
+		if d.paid < least.paid {
+			least = d
+		}
+	}
+	if least.who != who {
+		if time < 0 {
+			return
+		}
+		*least = debt{who: who}
+	}
+	least.paid = min(max(least.paid, at)+int64(time), at+2*int64(budgetWindow))
+}
+
+// asker is who brings a token, and when.
+type asker struct {
+	now  time.Time
+	wait time.Duration // how long the request may wait
+	from netip.Addr
+}
+
+// overspent is how long an address has to wait before tokens of it are judged that nobody has seen yet; 0: not at all.
+func (a *Authority) overspent(by *asker) time.Duration {
+	if a.share <= 0 {
+		return 0
+	}
+	return a.shared.budget.owes(by.from, by.now)
+}
+
+// charge has an address pay for processor time, or gives it back when cost is below 0.
+func (a *Authority) charge(by *asker, cost time.Duration) {
+	if a.share > 0 {
+		a.shared.budget.spend(by.from, by.now, time.Duration(float64(cost)/a.share))
+	}
+}
+
+// judge has whoever brings a forgery pay for what finding out took.
+func (a *Authority) judge(s *scratch, i *issuer, h *header, t *token, key *keyset.Key, by *asker) (*entry, Reason) {
+	e, reason := i.judge(s, h, t, key, by.now)
+	if reason == BadSignature {
+		a.charge(by, key.Cost())
+	}
+	return e, reason
+}
