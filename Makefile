@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME   ?= 5m
 FUZZ       := wire:FuzzCanonical wire:FuzzHead wire:FuzzKey routes:FuzzMatch config:FuzzParse auth:FuzzToken auth:FuzzIntrospection auth/introspect:FuzzAnswer auth/keyset:FuzzJWKS upstream:FuzzAnswer answer:FuzzOpen dedup/spool:FuzzEntry ratelimit:FuzzQuota ratelimit:FuzzTokens
 
-.PHONY: build demo test lint fuzz fuzz-short bench chaos chaos-short fleet soak image clean
+.PHONY: build demo test lint vuln secrets sbom fuzz fuzz-short bench chaos chaos-short fleet soak image clean
 
 build: ## the static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o gateway ./cmd/gateway
@@ -23,10 +23,16 @@ test: ## installs what the tests need when it is missing, then runs every test
 	$(GO) test -run Alloc ./internal/... # budgets of allocations: under -race pools forget, so they can't be counted there
 	$(MAKE) --no-print-directory fuzz-short
 
-lint:
+lint: vuln secrets
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+
+vuln: ## known holes that our code reaches; ONCEGATE_VULNDB names a clone of the public database, ONCEGATE_VULN=strict demands it
+	$(GO) run ./scripts/vuln
+
+secrets: ## keys and tokens that were committed, now or ever
+	@GO=$(GO) scripts/secrets
 
 fuzz: ## every fuzz target there is, each for FUZZTIME
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz $$(cd internal && grep -rno --include=*_test.go '^func Fuzz[A-Za-z]*' . | sed -E 's#^\./(.*)/[^/]*:[0-9]+:func (.*)#\1:\2#')
