@@ -7,11 +7,16 @@ RUN go mod download
 COPY . .
 ARG VERSION=dev COMMIT=unknown
 RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION} -X main.commit=${COMMIT}" -o /out/gateway ./cmd/gateway \
+ && go run ./scripts/sbom -version "${VERSION}" -o /out/sbom.cdx.json /out/gateway \
  && mkdir -p /out/data && cp /etc/ssl/certs/ca-certificates.crt /out/
+
+FROM scratch AS sbom
+COPY --from=build /out/sbom.cdx.json /sbom.cdx.json
 
 FROM scratch AS final
 COPY --from=build /out/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/gateway /gateway
+COPY --from=build /out/sbom.cdx.json /sbom.cdx.json
 COPY --from=build --chown=65532:65532 /out/data /data
 USER 65532:65532
 VOLUME /data

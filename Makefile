@@ -58,8 +58,11 @@ soak: ## steady load with reloads, memory must stay flat; then random traffic ag
 	ONCEGATE_SOAK=10m $(GO) test -count=1 -timeout 30m -run Soak ./e2e
 	ONCEGATE_STORM=2m $(GO) test -race -count=1 -timeout 30m -run Storm ./internal/gateway
 
-image: build ## container image, with buildah or docker
-	scripts/image
+sbom: build ## dist/sbom.cdx.json: what the binary is made of, with licences (CycloneDX)
+	$(GO) run ./scripts/sbom -version $(VERSION) -o dist/sbom.cdx.json gateway
+
+image: ## container image, with buildah or docker, and dist/sbom.cdx.json of the binary in it
+	VERSION=$(VERSION) COMMIT=$(COMMIT) scripts/image
 
 clean:
 	rm -rf gateway dist

@@ -32,6 +32,11 @@ func TestImage(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(out, "ca-certificates.crt"), []byte("# roots\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	sbom := exec.Command("go", "run", "./scripts/sbom", "-o", filepath.Join(out, "sbom.cdx.json"), binary)
+	sbom.Dir = repo(t, ".")
+	if text, err := sbom.CombinedOutput(); err != nil {
+		t.Fatalf("sbom: %v: %s", err, text)
+	}
 	final := filepath.Join(built, "Dockerfile")
 	if err := os.WriteFile(final, []byte(finalStage(t)), 0o600); err != nil {
 		t.Fatal(err)

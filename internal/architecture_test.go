@@ -3,11 +3,13 @@ package internal_test
 
 import (
 	"bytes"
+	"fmt"
 	"go/parser"
 	"go/token"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -26,7 +28,7 @@ var floors = map[string]int{
 	"internal/gateway": 3,
 	"internal/admin":   4,
 	"cmd/gateway":      5,
-	"bench":            6, "e2e": 6, "chaos": 6, "fleet": 6, // commands and tests around the product
+	"bench":            6, "e2e": 6, "chaos": 6, "fleet": 6, "scripts": 6, // commands and tests around the product
 }
 
 // folder gives the package of the picture that a path belongs to: internal/edge/h1 is part of internal/edge.
@@ -114,27 +116,35 @@ func TestTheSixFilesOfTheTourAreShort(t *testing.T) {
 	}
 }
 
-// Fiber v2 alone requires a fasthttp of 2023 that desyncs, and no scanner knows: its project asks for no advisories.
+// Fiber v2 alone requires a fasthttp of 2023 that desyncs, and no scanner knows: its project asks for no advisories. Routes of
+// Fiber before 2.52.12 overflow.
 func TestFasthttpFloor(t *testing.T) {
+	required(t, "github.com/valyala/fasthttp", 1, 77, 0)
+	required(t, "github.com/gofiber/fiber/v2", 2, 52, 12)
+}
+
+// required wants a module in go.mod, directly, in this version or a newer one of the same major.
+func required(t *testing.T, module string, floor ...int) {
+	t.Helper()
 	mod, err := os.ReadFile("../go.mod")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, line := range strings.Split(string(mod), "\n") {
 		fields := strings.Fields(line)
-		if len(fields) < 2 || fields[0] != "github.com/valyala/fasthttp" {
+		if len(fields) < 2 || fields[0] != module {
 			continue
 		}
 		if strings.Contains(line, "// indirect") {
-			t.Fatal("fasthttp is not required directly")
+			t.Errorf("%s is not required directly", module)
 		}
-		minor, err := strconv.Atoi(strings.Split(fields[1], ".")[1])
-		if err != nil || !strings.HasPrefix(fields[1], "v1.") || minor < 77 {
-			t.Fatalf("fasthttp %s is below v1.77", fields[1])
+		var version [3]int
+		if n, err := fmt.Sscanf(fields[1], "v%d.%d.%d", &version[0], &version[1], &version[2]); n != 3 || err != nil || version[0] != floor[0] || slices.Compare(version[:], floor) < 0 {
+			t.Errorf("%s %s is not in or above %v", module, fields[1], floor)
 		}
 		return
 	}
-	t.Fatal("fasthttp is not required")
+	t.Errorf("%s is not required", module)
 }
 
 func eachGoFile(t *testing.T, f func(path string, src []byte)) {
