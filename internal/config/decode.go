@@ -16,6 +16,7 @@ type decoder struct {
 	*report
 	fields  map[reflect.Type][]field
 	secrets []string // for scrub
+	plain   []plainSecret
 }
 
 func newDecoder(r *report) *decoder {
@@ -39,7 +40,7 @@ func (d *decoder) value(n *node, v reflect.Value, f *field, path string) {
 		d.pointer(n, v, f, path)
 	case n.kind == scalarNode && hasShorthand(t) && !n.broken:
 		d.preset(v)
-		if err := v.Addr().Interface().(units.FromScalar).FromScalar(n.text); err != nil {
+		if err := v.Addr().Interface().(units.FromScalar).FromScalar(n.text); err != nil && !n.away {
 			d.add(n.at, path, meantBy(err), "%s", err)
 		}
 	case isText(t):
@@ -86,10 +87,12 @@ func (d *decoder) text(n *node, v reflect.Value, f *field, path string) {
 		}
 		if err == nil {
 			v.Set(got)
-			d.keepSecret(got)
+			d.keepSecret(got, n, path)
 			return
 		}
-		d.wrong(n, f, path, err)
+		if !n.away {
+			d.wrong(n, f, path, err)
+		}
 	}
 	if f.preset && v.Kind() != reflect.Slice {
 		d.presetText(v, f)
@@ -117,10 +120,33 @@ func meantBy(err error) string {
 	return ""
 }
 
-func (d *decoder) keepSecret(v reflect.Value) {
+func (d *decoder) keepSecret(v reflect.Value, n *node, path string) {
 	if secret, ok := v.Interface().(units.Secret); ok && secret != "" {
 		d.secrets = append(d.secrets, secret.Reveal())
+		if len(n.sources) == 0 || n.builtIn {
+			d.plain = append(d.plain, plainSecret{n.at, path, n.builtIn})
+		}
 	}
+}
+
+// plainSecret is a secret that whoever reads the document knows.
+type plainSecret struct {
+	at      position
+	path    string
+	builtIn bool
+}
+
+// plainly gives the warnings about them.
+func (d *decoder) plainly(file string) []Located {
+	list := make([]Located, len(d.plain))
+	for i, s := range d.plain {
+		message := "the secret stands in the document as it is: write ${NAME}, ${file:/path} or ${vault:name/path#field}"
+		if s.builtIn {
+			message = "the secret is the default of a variable, which stands in the document: leave the default out"
+		}
+		list[i] = Located{File: file, Line: s.at.line, Column: s.at.column, Path: visiblePath(s.path), Message: message}
+	}
+	return list
 }
 
 func (d *decoder) mapping(n *node, v reflect.Value, path string) {

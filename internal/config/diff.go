@@ -103,7 +103,7 @@ func (d *differ) oneSided(path string, a, b *view) {
 	d.changes = append(d.changes, c)
 }
 
-var tables = map[string]bool{"issuers": true, "rate_limits": true, "upstreams": true, "api_keys": true}
+var tables = map[string]bool{"issuers": true, "rate_limits": true, "upstreams": true, "api_keys": true, "vaults": true}
 
 func (d *differ) mappings(path string, a, b *view) {
 	for _, e := range a.entries {

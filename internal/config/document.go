@@ -19,6 +19,7 @@ import (
 	"github.com/oncegate/oncegate/internal/traffic"
 	"github.com/oncegate/oncegate/internal/units"
 	"github.com/oncegate/oncegate/internal/upstream"
+	"github.com/oncegate/oncegate/internal/vault"
 )
 
 // Document is the whole of gateway.yaml, decoded, with defaults filled in.
@@ -27,6 +28,7 @@ type Document struct {
 	Listen     ListenConfig                  `yaml:"listen" doc:"The port for clients."`
 	Admin      AdminConfig                   `yaml:"admin" doc:"Health, metrics and the admin API."`
 	State      StateConfig                   `yaml:"state" doc:"Where records of keyed writes live."`
+	Vaults     map[string]vault.Config       `yaml:"vaults" doc:"Where secrets written as ${vault:NAME/path#field} come from."`
 	Issuers    map[string]auth.IssuerConfig  `yaml:"issuers" doc:"Who signs tokens."`
 	APIKeys    map[string]auth.APIKeysConfig `yaml:"api_keys" doc:"Lists of API keys."`
 	RateLimits map[string]ratelimit.Config   `yaml:"rate_limits" doc:"Named limits; all routes that use a name count together."`
@@ -35,7 +37,13 @@ type Document struct {
 	Upstreams  map[string]UpstreamConfig     `yaml:"upstreams" doc:"The services behind the gateway."`
 	Defaults   DefaultsConfig                `yaml:"defaults" doc:"Policies of routes that do not say their own."`
 	Routes     []RouteConfig                 `yaml:"routes" required:"true" nonempty:"true" doc:"Which request goes where, and by which rules."`
+
+	outside *Outside `yaml:"-"`
+	hidden  []string `yaml:"-"` // values from vaults: never shown, whatever they fill
 }
+
+// Outside is what the document was made of beside its text; nil for one that was not read.
+func (d *Document) Outside() *Outside { return d.outside }
 
 // UpstreamConfig is an upstream with what guards it.
 // ListenConfig is the port with its list of addresses.

@@ -36,6 +36,11 @@ func (r *Result) Files() error {
 		checkRoots(found.Key("state").Key("redis").Key("tls").Key("ca"), t.CA)
 	}
 	r.checkFlags(found)
+	for _, name := range slices.Sorted(maps.Keys(r.Document.Vaults)) {
+		if ca := r.Document.Vaults[name].CA; ca != "" {
+			checkRoots(found.Key("vaults").Key(name).Key("ca"), ca)
+		}
+	}
 	report := newReport(r.file)
 	report.take(r.root, found.List())
 	return report.err(r.lines, r.clean)

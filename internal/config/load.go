@@ -1,6 +1,7 @@
 package config
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/oncegate/oncegate/internal/units"
+	"github.com/oncegate/oncegate/internal/vault"
 )
 
 // Result is a document without problems. Warnings are what its writer should know, sorted by place.
@@ -24,9 +26,16 @@ type Result struct {
 // Env looks up an environment variable; os.LookupEnv is one.
 type Env func(name string) (string, bool)
 
-// Load reads and parses a file with the variables of this process.
-func Load(path string) (*Document, error) {
-	result, err := LoadWith(path, os.LookupEnv)
+// Load reads and parses a file with the variables of this process, and the vaults that it names.
+func Load(path string) (*Document, error) { return LoadAgain(path, nil) }
+
+// LoadAgain is Load for a reload: logins at vaults are those of before.
+func LoadAgain(path string, before *Outside) (*Document, error) {
+	from := Sources{Env: os.LookupEnv}
+	if before != nil {
+		from.Vaults = before.pool
+	}
+	result, err := LoadFrom(path, from)
 	if err != nil {
 		return nil, err
 	}
@@ -34,12 +43,18 @@ func Load(path string) (*Document, error) {
 }
 
 // LoadWith reads and parses a file. The error is an *Error with all problems of its text, or says why it can't be read.
-func LoadWith(path string, env Env) (*Result, error) {
+func LoadWith(path string, env Env) (*Result, error) { return LoadFrom(path, Sources{Env: env}) }
+
+// LoadFrom is LoadWith for values from other places than usual. Without a pool of vaults it makes one.
+func LoadFrom(path string, from Sources) (*Result, error) {
+	if from.Vaults == nil {
+		from.Vaults = vault.NewPool()
+	}
 	text, err := Read(path)
 	if err != nil {
 		return nil, err
 	}
-	return Parse(path, text, env)
+	return parse(path, text, from)
 }
 
 // Read gives the text of a document's file, at most one byte more than Parse takes.
@@ -57,8 +72,12 @@ func Read(path string) ([]byte, error) {
 }
 
 // Parse turns a text into a checked, effective document. name stands for the file in messages. The error is an *Error with
-// every problem, sorted by place. Parse reads the files of ${file:...} and nothing else.
+// every problem, sorted by place. Parse reads the files of ${file:...} and nothing else: no vault is asked.
 func Parse(name string, text []byte, env Env) (*Result, error) {
+	return parse(name, text, Sources{Env: env})
+}
+
+func parse(name string, text []byte, from Sources) (*Result, error) {
 	source := strings.TrimPrefix(string(text), "\uFEFF")
 	r := newReport(name)
 	lines := indexLines(source)
@@ -66,16 +85,36 @@ func Parse(name string, text []byte, env Env) (*Result, error) {
 	if root == nil {
 		return nil, r.err(lines, keep)
 	}
-	(&substituter{report: r, env: env}).walk(root, "")
-	doc := &Document{}
+	outside := &Outside{files: map[string]digest{}, vaults: map[string]*vaultUse{}, pool: from.Vaults}
+	doc := &Document{outside: outside}
+	doc.hidden = substitute(root, r, from, outside)
 	d := newDecoder(r)
 	d.mapping(root, reflect.ValueOf(doc).Elem(), "")
 	examine(doc, root, r)
 	clean := newScrubber(root, d.secrets).clean
 	if err := r.err(lines, clean); err != nil {
+		err.(*Error).Outside = outside
 		return nil, err
 	}
-	return &Result{doc, finish(warnings(doc, root, name), lines, clean), name, root, lines, clean}, nil
+	list := append(warnings(doc, root, name), d.plainly(name)...)
+	return &Result{doc, finish(list, lines, clean), name, root, lines, clean}, nil
+}
+
+// substitute fills in all ${...}: in vaults first, because the others may need them. It gives what came from vaults.
+func substitute(root *node, r *report, from Sources, outside *Outside) []string {
+	s := &substituter{report: r, env: from.Env, outside: outside}
+	if n := root.get("vaults"); n != nil {
+		s.walk(n, "vaults")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), readWithin)
+	defer cancel()
+	s.vaults = readVaults(ctx, root, from, outside)
+	for _, e := range root.entries {
+		if e.name != "vaults" {
+			s.walk(e.value, e.name)
+		}
+	}
+	return s.hidden
 }
 
 func keep(message string) string { return message }

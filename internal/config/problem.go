@@ -31,6 +31,7 @@ func (p Located) String() string {
 // Error is a document with problems, sorted by place.
 type Error struct {
 	Problems []Located
+	Outside  *Outside // what was read for it; nil when nothing was
 }
 
 // Error lists all problems, one a line.
@@ -96,7 +97,7 @@ func (r *report) err(lines lineIndex, scrub func(string) string) error {
 	if len(r.list) == 0 {
 		return nil
 	}
-	return &Error{finish(r.list, lines, scrub)}
+	return &Error{Problems: finish(r.list, lines, scrub)}
 }
 
 func finish(list []Located, lines lineIndex, scrub func(string) string) []Located {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -15,12 +16,15 @@ const (
 	maxValue = 1 << 20 // of one scalar, everything substituted
 )
 
-// substituter replaces ${NAME}, ${NAME:-default}, ${file:/path} and $$ in scalars. It runs after the text was parsed, so a
+// substituter replaces ${NAME}, ${NAME:-default}, ${file:/path}, ${vault:name/path#field} and $$ in scalars. It runs after the text was parsed, so a
 // value stays one scalar whatever it holds.
 type substituter struct {
 	*report
-	env   func(string) (string, bool)
-	total int
+	env     func(string) (string, bool)
+	outside *Outside     // what was read is noted there; nil: nobody asks
+	vaults  *vaultReader // nil inside of vaults
+	hidden  []string     // what came from vaults
+	total   int
 }
 
 // maxSubstituted bounds what all substitutions of a document may bring in together.
@@ -45,9 +49,14 @@ func (s *substituter) scalar(n *node, path string) {
 	if !strings.Contains(n.text, "$") {
 		return
 	}
-	if err := s.expand(n); err != nil {
+	switch err := s.expand(n); {
+	case err == nil:
+		s.failed[path] = s.failed[path] || n.away // what it stands for can't be judged
+	case errors.Is(err, errSaid):
+		n.broken, s.failed[path] = true, true
+	default:
 		n.broken = true
-		s.add(n.at, path, "", "%s", err.Error())
+		s.add(n.at, path, meantBy(err), "%s", err.Error())
 	}
 }
 
@@ -78,6 +87,7 @@ func (s *substituter) expand(n *node) error {
 			}
 			out.WriteString(value)
 			n.sources, n.pieces, n.plain = append(n.sources, source), append(n.pieces, value), false
+			s.mark(n, inner, value)
 			rest = tail
 		default:
 			out.WriteByte('$')
@@ -86,15 +96,36 @@ func (s *substituter) expand(n *node) error {
 	}
 }
 
+// mark notes what a value means for the scalar that it stands in.
+func (s *substituter) mark(n *node, inner, value string) {
+	if strings.HasPrefix(inner, "vault:") {
+		n.away = n.away || s.vaults.from.Offline
+		s.hidden = append(s.hidden, value)
+	}
+	_, fallback, ok := strings.Cut(inner, ":-")
+	n.builtIn = n.builtIn || ok && value != "" && value == strings.ReplaceAll(fallback, "$$", "$")
+}
+
 // value looks up what stands between the braces. source is how messages name it: without the default, which may be secret.
 func (s *substituter) value(inner string) (value, source string, err error) {
 	if path, isFile := strings.CutPrefix(inner, "file:"); isFile {
-		value, err = readSecret(path)
+		var sum digest
+		value, sum, err = readSecret(path)
+		if s.outside != nil {
+			s.outside.files[path] = sum
+		}
 		return value, "${file:" + path + "}", err
+	}
+	if ref, isVault := strings.CutPrefix(inner, "vault:"); isVault {
+		if s.vaults == nil {
+			return "", "", errors.New("what a vault is asked with can't come from a vault: write ${file:/path} or ${NAME}")
+		}
+		value, err = s.vaults.value(ref)
+		return value, "${vault:" + ref + "}", err
 	}
 	name, fallback, hasFallback := strings.Cut(inner, ":-")
 	if !isName(name) {
-		return "", "", errors.New("after ${ a variable's name is needed: ${NAME}, ${NAME:-default} or ${file:/path}")
+		return "", "", errors.New("after ${ a variable's name is needed: ${NAME}, ${NAME:-default}, ${file:/path} or ${vault:name/path#field}")
 	}
 	source = "${" + name + "}"
 	value, ok := s.env(name)
@@ -123,34 +154,34 @@ func isName(s string) bool {
 	return s != ""
 }
 
-// readSecret reads a regular file of at most 1 MiB and cuts one trailing newline. Pipes and devices could hang or never end.
-func readSecret(path string) (string, error) {
+// readSecret reads a regular file of at most 1 MiB and cuts one trailing newline; the digest is of all that stands there. Pipes and devices could hang or never end.
+func readSecret(path string) (string, digest, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return "", fmt.Errorf("can't read %s: %s", path, reason(err))
+		return "", digest{}, fmt.Errorf("can't read %s: %s", path, reason(err))
 	}
 	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("can't read %s: not a regular file", path)
+		return "", digest{}, fmt.Errorf("can't read %s: not a regular file", path)
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return "", fmt.Errorf("can't read %s: %s", path, reason(err))
+		return "", digest{}, fmt.Errorf("can't read %s: %s", path, reason(err))
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("can't read %s: %s", path, reason(err))
+		return "", digest{}, fmt.Errorf("can't read %s: %s", path, reason(err))
 	case len(data) > maxFile:
-		return "", fmt.Errorf("can't read %s: larger than 1 MiB", path)
+		return "", digest{}, fmt.Errorf("can't read %s: larger than 1 MiB", path)
 	case !utf8.Valid(data):
-		return "", fmt.Errorf("can't use %s: not UTF-8 text", path)
+		return "", digest{}, fmt.Errorf("can't use %s: not UTF-8 text", path)
 	}
 	text := strings.TrimSuffix(string(data), "\n")
 	if len(text) < len(data) {
 		text = strings.TrimSuffix(text, "\r")
 	}
-	return text, nil
+	return text, sha256.Sum256(data), nil
 }
 
 // reason is an error without the operation and the path that the message names already.

@@ -18,7 +18,9 @@ func eachStruct(t reflect.Type, seen map[reflect.Type]bool, visit func(reflect.T
 		seen[t] = true
 		visit(t)
 		for i := range t.NumField() {
-			eachStruct(t.Field(i).Type, seen, visit)
+			if t.Field(i).IsExported() {
+				eachStruct(t.Field(i).Type, seen, visit)
+			}
 		}
 	}
 }

@@ -34,6 +34,8 @@ type node struct {
 	pieces  []string // the values that came from there; never shown
 	plain   bool     // a scalar without quotes and substitution
 	broken  bool     // its substitution failed
+	away    bool     // it stands for a secret that was not asked for
+	builtIn bool     // the default of a variable stands in it
 	at      position // the value
 	key     position // its key; the start of an element; the root's first key
 	entries []entry

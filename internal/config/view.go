@@ -33,7 +33,28 @@ type viewEntry struct {
 // redacted stands for a secret in everything that is shown.
 const redacted = "[redacted]"
 
-func viewOf(doc *Document) *view { return viewStruct(reflect.ValueOf(*doc)) }
+func viewOf(doc *Document) *view {
+	v := viewStruct(reflect.ValueOf(*doc))
+	if len(doc.hidden) > 0 {
+		v.hide(doc.hidden)
+	}
+	return v
+}
+
+// hide redacts what came from a vault: it is a secret whatever key it stands at.
+func (v *view) hide(values []string) {
+	for _, value := range values {
+		if value != "" && (v.exact == value || len(value) >= minBare && strings.Contains(v.exact, value)) {
+			v.text, v.word = redacted, true
+		}
+	}
+	for i := range v.entries {
+		v.entries[i].value.hide(values)
+	}
+	for _, item := range v.items {
+		item.hide(values)
+	}
+}
 
 // short is a value that may be written as one word; ok is false when it says more than that.
 type short interface {

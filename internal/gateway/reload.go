@@ -21,6 +21,9 @@ type Reloader struct {
 	mu   sync.Mutex
 	last error // of the newest attempt; nil when it took effect
 	seen File
+
+	outside *config.Outside // of the newest attempt
+	files   map[string]File // those of outside, as they were last looked at
 }
 
 // File is what tells a changed file from an unchanged one: editors replace it, Kubernetes swaps a link.
@@ -46,7 +49,9 @@ const (
 
 // NewReloader watches a file. seen is from before g's document was read from it, so that no change in between is lost.
 func NewReloader(seen File, g *Gateway, logger *slog.Logger) *Reloader {
-	return &Reloader{path: seen.path, gateway: g, logger: logger, seen: seen}
+	r := &Reloader{path: seen.path, gateway: g, logger: logger, seen: seen}
+	r.follow(g.Snapshot().Document.Outside())
+	return r
 }
 
 // Reload reads, checks, compiles and swaps. Any error keeps the running configuration, raises a metric and stands in Last.
@@ -54,9 +59,13 @@ func (r *Reloader) Reload() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.seen = Look(r.path)
-	doc, err := config.Load(r.path)
+	doc, err := config.LoadAgain(r.path, r.outside)
+	var list *config.Error
 	if err == nil {
+		r.follow(doc.Outside())
 		err = r.gateway.Apply(doc)
+	} else if errors.As(err, &list) && list.Outside != nil {
+		r.follow(list.Outside)
 	}
 	r.last = err
 	r.gateway.state.Metrics.Reload(err == nil)
@@ -95,11 +104,14 @@ func (r *Reloader) Problems() []config.Located {
 	return []config.Located{{File: r.path, Message: err.Error()}}
 }
 
-// Watch reloads when the file's content changes, and for each signal on hup; it returns when ctx ends. It looks twice a
-// second: file events are lost on network mounts and on the link swaps of Kubernetes, a look never is.
+// Watch reloads when the file's content changes, or what it takes from other files and from vaults, and for each signal on
+// hup; it returns when ctx ends. It looks twice a second: file events are lost on network mounts and on the link swaps of Kubernetes, a look never is.
 func (r *Reloader) Watch(ctx context.Context, hup <-chan os.Signal) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	var group sync.WaitGroup
+	defer group.Wait()
+	group.Go(func() { r.refresh(ctx) })
 	for {
 		select {
 		case <-ctx.Done():
@@ -107,7 +119,7 @@ func (r *Reloader) Watch(ctx context.Context, hup <-chan os.Signal) {
 		case <-hup:
 			_ = r.Reload() // logged and counted there
 		case <-tick.C:
-			if r.changed() {
+			if r.changed() || r.filesChanged() {
 				_ = r.Reload()
 			}
 		}

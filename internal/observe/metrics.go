@@ -27,7 +27,7 @@ type Metrics struct {
 	limits    limitMetrics
 	guards    guardMetrics
 
-	credentials, keyFetches, discarded, addresses cached[[2]string, prometheus.Counter]
+	credentials, keyFetches, discarded, addresses, secrets cached[[2]string, prometheus.Counter]
 
 	introspections cached[string, *introspectionCounts]
 

@@ -86,6 +86,11 @@ func (m *Metrics) UnsolicitedBytes(upstream, _ string) {
 	m.discarded.get([2]string{upstream, "unsolicited"}).Inc()
 }
 
+// SecretsChecked counts a look at what a document takes from elsewhere; source is "file" or "vault:" with its name.
+func (m *Metrics) SecretsChecked(source, result string) {
+	m.secrets.get([2]string{source, result}).Inc()
+}
+
 // AddressRefused counts a request that was kept out by its address: by the list of a route, or by that of the port when
 // route is "".
 func (m *Metrics) AddressRefused(route string) {
@@ -98,6 +103,7 @@ func (m *Metrics) AddressRefused(route string) {
 
 func (m *Metrics) addRecorders() {
 	m.addresses.make = m.counters("gateway_addresses_refused_total", "Requests that were kept out by their address.", "scope", "route")
+	m.secrets.make = m.counters("gateway_secrets_checks_total", "Looks at secrets outside of the document.", "source", "result")
 	m.credentials.make = m.counters("gateway_auth_total", "Credentials by issuer and by what became of them.", "issuer", "result")
 	m.keyFetches.make = m.counters("gateway_auth_key_fetches_total", "Fetches of key sets.", "issuer", "result")
 	m.introspections.make = func(string) *introspectionCounts { return &introspectionCounts{} }
