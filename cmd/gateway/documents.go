@@ -22,10 +22,11 @@ func load(w io.Writer, path string) (*config.Document, bool) {
 func check(t terminal, args []string) int {
 	set := flags(t, "check")
 	path := configFlag(set)
+	offline := set.Bool("offline", false, "ask no vault; what its secrets would be is not checked")
 	if code, ok := parse(t, set, args); !ok {
 		return code
 	}
-	result, err := config.LoadWith(*path, os.LookupEnv)
+	result, err := config.LoadFrom(*path, config.Sources{Env: os.LookupEnv, Offline: *offline})
 	if err == nil {
 		err = result.Files()
 	}

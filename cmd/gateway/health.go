@@ -2,9 +2,14 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"os"
+	"strings"
 	"time"
+
+	"github.com/oncegate/oncegate/internal/config"
 )
 
 // health asks /readyz of the gateway whose document is given: a container without a shell has no other way.
@@ -14,10 +19,13 @@ func health(t terminal, args []string) int {
 	if code, ok := parse(t, set, args); !ok {
 		return code
 	}
-	doc, ok := load(t.err, *path)
-	if !ok {
+	// Only the address is needed: no vault is asked every few seconds, and one that is down makes no gateway unhealthy.
+	result, err := config.LoadFrom(*path, config.Sources{Env: os.LookupEnv, Offline: true})
+	if err != nil {
+		fmt.Fprintln(t.err, err)
 		return exitBad
 	}
+	doc := result.Document
 	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{Proxy: nil}}
 	answer, err := client.Get("http://" + reachable(doc.Admin.Address) + "/readyz")
 	if err != nil {
@@ -25,7 +33,8 @@ func health(t terminal, args []string) int {
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		fmt.Fprintf(t.err, "gateway: not ready: %s\n", answer.Status)
+		why, _ := io.ReadAll(io.LimitReader(answer.Body, 4<<10))
+		fmt.Fprintf(t.err, "gateway: not ready: %s: %s\n", answer.Status, strings.TrimSpace(string(why)))
 		return exitFailure
 	}
 	return exitOK

@@ -36,7 +36,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"run", "run -config F", "serve; SIGHUP or a change of the file reloads, SIGTERM drains and stops", run},
-		{"check", "check -config F", "check the document and print every problem", check},
+		{"check", "check -config F [-offline]", "check the document and print every problem", check},
 		{"explain", "explain -config F [METHOD URL] [-H 'K: V' ...]", "the plan of each route, or what one request meets", explain},
 		{"print", "print -config F", "the effective document, secrets redacted", printDocument},
 		{"diff", "diff OLD NEW", "what a reload from OLD to NEW would change", diff},

@@ -31,6 +31,8 @@ type Server struct {
 	reload  *gateway.Reloader
 	logger  *slog.Logger
 	ready   atomic.Bool
+	began   atomic.Int64 // when ready became true, in Unix nanoseconds
+	settled atomic.Bool  // it has been ready once: from then on missing keys take it out no more
 }
 
 // New makes the port's app; it is not ready until Ready(true).
@@ -67,16 +69,6 @@ func (s *Server) Serve(ln net.Listener) error { return s.app.Listener(ln) }
 
 // Shutdown stops the port.
 func (s *Server) Shutdown(ctx context.Context) error { return s.app.ShutdownWithContext(ctx) }
-
-// Ready says what /readyz answers.
-func (s *Server) Ready(ready bool) { s.ready.Store(ready) }
-
-func (s *Server) readyz(c *fiber.Ctx) error {
-	if !s.ready.Load() {
-		return problem(c, pipeline.Draining)
-	}
-	return c.SendString("ok\n")
-}
 
 func (s *Server) metrics(c *fiber.Ctx) error {
 	kind, body, err := s.gateway.State().Metrics.Exposition(c.Get("Accept"))

@@ -33,6 +33,9 @@ func New(doc *config.Document, state *State) (*Gateway, error) {
 	g.current.Store(snap)
 	snap.settle()
 	state.look()
+	state.Metrics.Gauge("gateway_auth_issuers_without_keys", "Issuers whose tokens are answered 503, because their keys never came or are too old.", func() float64 {
+		return float64(len(g.Snapshot().Authority.Ready()))
+	})
 	return g, nil
 }
 

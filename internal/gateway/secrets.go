@@ -31,12 +31,13 @@ func (r *Reloader) filesChanged() bool {
 		if now.info == nil {
 			continue
 		}
-		if now.sum == sum {
+		if told := r.files[path]; now.sum == sum || told.info != nil && now.sum == told.sum {
 			r.files[path] = now
 			continue
 		}
 		time.Sleep(quietFor)
 		if Look(path).sum == now.sum { // else it is being written: at the next look
+			r.files[path] = now // told once, also when the reload comes to nothing
 			r.gateway.state.Metrics.SecretsChecked("file", "changed")
 			return true
 		}
