@@ -13,7 +13,7 @@ editors comes from ` + "`gateway schema`" + `.
 
 Durations are written ` + "`250ms` `30s` `5m` `24h` `7d`" + `, sizes ` + "`512B` `16KiB` `8MiB` `1GiB`" + `, rates ` + "`100/s` `5000/m` `1/10s`" + `,
 shares ` + "`20%`" + `. A value may come from outside: ` + "`${NAME}`" + ` (undefined is an error), ` + "`${NAME:-default}`" + ` (also when it is empty),
-` + "`${file:/path}`" + ` (one trailing newline is cut; at most 1 MiB of UTF-8 text); ` + "`$$`" + ` is a dollar sign. What comes in so is one value, whatever it
+` + "`${file:/path}`" + ` (one trailing newline is cut; at most 1 MiB of UTF-8 text), ` + "`${vault:name/path#field}`" + ` (see ` + "`vaults`" + `); ` + "`$$`" + ` is a dollar sign. What comes in so is one value, whatever it
 holds; keys take no variables. Anchors, aliases, merge keys, tags and further documents are refused: a document means what it seems to mean.
 
 Unknown keys, duplicate keys, names that stand for nothing, wrong units and impossible values are errors with line and column, all
