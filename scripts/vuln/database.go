@@ -13,11 +13,10 @@ import (
 
 // advisory is as much of an OSV document as the indexes need.
 type advisory struct {
-	ID        string    `json:"id"`
-	Modified  time.Time `json:"modified"` // of clones: nothing
-	Published time.Time `json:"published"`
-	Aliases   []string  `json:"aliases,omitempty"`
-	Affected  []struct {
+	ID       string    `json:"id"`
+	Modified time.Time `json:"modified"` // nothing, in a clone
+	Aliases  []string  `json:"aliases,omitempty"`
+	Affected []struct {
 		Package struct {
 			Name string `json:"name"`
 		} `json:"package"`
@@ -71,10 +70,8 @@ func database(from, to string) (string, error) {
 		if err := os.WriteFile(filepath.Join(to, "ID", a.ID+".json"), text, 0o600); err != nil {
 			return "", err
 		}
-		for _, at := range []time.Time{a.Modified, a.Published} {
-			if newest.Before(at) {
-				newest = at
-			}
+		if at := dated(a.Modified, file); newest.Before(at) {
+			newest = at
 		}
 		vulns = append(vulns, indexed{ID: a.ID, Modified: a.Modified, Aliases: a.Aliases})
 		a.index(modules)
@@ -88,6 +85,14 @@ func database(from, to string) (string, error) {
 		return "", err
 	}
 	return address(to)
+}
+
+// dated is when an advisory was written; of a clone, which doesn't say, when its file was.
+func dated(modified time.Time, file string) time.Time {
+	if info, err := os.Stat(file); err == nil && modified.Year() < 2000 {
+		return info.ModTime()
+	}
+	return modified
 }
 
 // index adds the advisory to its modules.
