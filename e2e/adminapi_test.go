@@ -130,7 +130,7 @@ func TestAdminRefusals(t *testing.T) {
 	}
 	g.asks(200, nil, "GET", "/api/v1/routes", token)
 	g.asks(200, nil, "GET", "/api/v1/routes", strings.Replace(token, "Bearer", "bearer", 1))
-	for _, path := range []string{"/api/v1/nothing", "/api/v1/routes/nobody", "/api/v1/Routes", "/api/v1/routes/", "/api/v1/upstreams/nobody/breaker"} {
+	for _, path := range []string{"/api/v1/nothing", "/api/v1/routes/nobody", "/api/v1/Routes", "/api/v1/routes/", "/api/v1/upstreams/nobody/nothing"} {
 		if got := g.asks(404, nil, "GET", path, token); got.kind() != "not-found" {
 			t.Errorf("%s: %s", path, got.body)
 		}
