@@ -33,6 +33,7 @@ func New(doc *config.Document, state *State) (*Gateway, error) {
 	g.current.Store(snap)
 	snap.settle()
 	state.look()
+	state.Live(snap)
 	return g, nil
 }
 
@@ -70,7 +71,7 @@ func (g *Gateway) Apply(doc *config.Document) error {
 	g.state.look()
 	old.close()
 	old.Authority.Retire(next.Authority)
-	g.state.Sweep(next)
+	g.state.Live(next)
 	return nil
 }
 

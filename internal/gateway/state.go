@@ -39,7 +39,7 @@ type State struct {
 func NewState(metrics *observe.Metrics, observer *observe.Observer, logger *slog.Logger) *State {
 	s := &State{
 		Metrics: metrics, Observer: observer, Logger: logger,
-		pools:   upstream.NewPools(),
+		pools:   upstream.NewPools(logger),
 		limits:  newLimits(),
 		shed:    shed.New(metrics),
 		mirrors: traffic.NewMirrors(metrics),
@@ -67,13 +67,13 @@ func (g breakerGauge) BreakerState(name string, s breaker.State) {
 	g.logger.Warn("breaker changed state", "upstream", name, "state", s.String())
 }
 
-// Sweep closes what the live snapshot does not name.
-func (s *State) Sweep(live *Snapshot) {
+// Live puts in force what belongs to a snapshot's upstreams, and closes what it does not name.
+func (s *State) Live(live *Snapshot) {
 	ups := make([]*upstream.Upstream, 0, len(live.Upstreams))
 	for _, u := range live.Upstreams {
 		ups = append(ups, u)
 	}
-	s.pools.Sweep(ups)
+	s.pools.Live(ups)
 	s.forget(live)
 }
 
