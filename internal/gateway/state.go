@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/oncegate/oncegate/internal/auth/dpop/redis"
 	"github.com/oncegate/oncegate/internal/breaker"
@@ -27,6 +28,7 @@ type State struct {
 	mirrors *traffic.Mirrors
 	flagSet *flags.Set // nil until a document names a file
 	flagCfg flags.Config
+	live    atomic.Pointer[Snapshot] // whose upstreams are in force
 
 	mu      sync.Mutex
 	guarded map[string]*guards // by upstream
@@ -49,6 +51,7 @@ func NewState(metrics *observe.Metrics, observer *observe.Observer, logger *slog
 	if err := metrics.Watch("gateway_ratelimit_overflow_total", "Requests counted in a shared overflow bucket, because the cap of buckets was reached.", s.limits.memory.Overflowed); err != nil {
 		logger.Error("a metric is missing", "error", err)
 	}
+	metrics.WatchTargets(s.targetStats)
 	return s
 }
 
@@ -74,6 +77,7 @@ func (s *State) Live(live *Snapshot) {
 		ups = append(ups, u)
 	}
 	s.pools.Live(ups)
+	s.live.Store(live)
 	s.forget(live)
 }
 

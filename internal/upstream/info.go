@@ -1,11 +1,21 @@
 package upstream
 
 import (
-	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/oncegate/oncegate/internal/upstream/balance"
 	"github.com/oncegate/oncegate/internal/upstream/eject"
+)
+
+// The states of a target.
+const (
+	Up        = "up"
+	Starting  = "starting" // it does not take all of its part yet: slow_start
+	Ejected   = "ejected"
+	Unhealthy = "unhealthy"
+	Drained   = "drained"
 )
 
 // TargetInfo is a target as the admin API and the metrics show it.
@@ -17,7 +27,7 @@ type TargetInfo struct {
 	Idle     int
 	InFlight int
 
-	State   string // up, starting, ejected, unhealthy or drained
+	State   string
 	Reason  string // why it is not up, or stays up though it fails
 	Healthy bool   // by active checks; true without them
 	Latency time.Duration
@@ -56,8 +66,8 @@ func (u *Upstream) Targets() []TargetInfo {
 	all := make([]TargetInfo, len(s.targets))
 	for i, t := range s.targets {
 		all[i] = t.infoLocked(now)
-		if all[i].State == "up" && s.ramp(t.node, balance.Now(now)) < balance.Full && v.Ramp(i) < balance.Full {
-			all[i].State = "starting"
+		if all[i].State == Up && s.ramp(t.node, balance.Now(now)) < balance.Full && v.Ramp(i) < balance.Full {
+			all[i].State = Starting
 		}
 	}
 	return all
@@ -67,17 +77,17 @@ func (t *target) infoLocked(now time.Time) TargetInfo {
 	n, clock := t.node, balance.Now(now)
 	open, idle := t.pool.Stats()
 	i := TargetInfo{URL: t.url, Address: t.addr, Weight: t.weight, Open: open, Idle: idle, InFlight: int(n.load.InFlight()),
-		State: "up", Healthy: !n.sick.Load(), Latency: n.load.Latency(), Failing: n.load.Failing(clock)}
+		State: Up, Healthy: !n.sick.Load(), Latency: n.load.Latency(), Failing: n.load.Failing(clock)}
 	i.EjectedErrors, i.EjectedDials = n.record.Ejections()
 	switch {
 	case n.drained.Load():
-		i.State, i.Reason = "drained", "by the admin API"
+		i.State, i.Reason = Drained, "by the admin API"
 	case n.record.Out():
-		i.State, i.Until = "ejected", now.Add(time.Duration(n.record.Until()-clock))
+		i.State, i.Until = Ejected, now.Add(time.Duration(n.record.Until()-clock))
 		i.Reason, _, _ = n.record.Last()
 		i.Reason = words[i.Reason]
 	case n.sick.Load():
-		i.State, i.Reason = "unhealthy", n.why
+		i.State, i.Reason = Unhealthy, n.why
 	case n.record.Failing(&t.set.rules.eject):
 		i.Reason = n.kept
 	}
@@ -89,28 +99,62 @@ var words = map[string]string{
 	eject.Connect: "connections in a row did not come about",
 }
 
-// ErrNoTarget says that an upstream has no such target.
-var ErrNoTarget = errors.New("upstream: no such target")
-
-// Drain has a target get no calls any more, or again. Calls that run finish. It holds until the process ends or the target
-// leaves the document, over reloads.
-func (u *Upstream) Drain(n int, drain bool) error {
-	s := u.set.Load()
-	if n < 0 || n >= len(s.targets) {
-		return ErrNoTarget
-	}
-	t, g := s.targets[n], u.group
+// Drain has the targets of an address get no calls any more, or again; false when there is none. Calls that run finish. It holds
+// until the process ends or the target leaves the document or the DNS answer, over reloads.
+func (u *Upstream) Drain(address string, drain bool) (found bool) {
+	g := u.group
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if t.node.drained.Load() == drain {
-		return nil
+	for _, t := range u.set.Load().targets {
+		if t.addr != address {
+			continue
+		}
+		found = true
+		if t.node.drained.Swap(drain) == drain {
+			continue
+		}
+		t.node.since = g.clock()
+		g.epoch.Add(1)
+		if drain {
+			t.pool.CloseIdle()
+		}
 	}
-	t.node.drained.Store(drain)
-	t.node.since = g.clock()
-	g.epoch.Add(1)
-	if drain {
-		t.pool.CloseIdle()
+	return found
+}
+
+// Words tell how an upstream is called, for explain.
+func (c *Config) Words() string {
+	var words []string
+	for _, t := range c.Targets {
+		words = append(words, t.URL)
 	}
-	g.log.Info("target drained by an operator", "upstream", u.name, "target", t.addr, "drained", drain)
-	return nil
+	if d := c.DNS; d != nil {
+		words = append(words, fmt.Sprintf("%s://%s:%d by DNS every %s", d.Scheme, d.Name, d.Port, d.Refresh))
+	}
+	list := strings.Join(words, " ")
+	if len(c.Targets) == 1 {
+		return list + healthWords(c.Health)
+	}
+	list += ", " + c.Balance
+	if c.Balance == "hash" {
+		by := c.HashBy
+		if by == "" {
+			by = "client"
+		}
+		list += " by " + by
+	}
+	if e := &c.Ejection; e.Consecutive > 0 || e.Connect > 0 {
+		list += fmt.Sprintf(", ejection after %d errors or %d failed connections for %s", e.Consecutive, e.Connect, e.Time)
+	}
+	return list + healthWords(c.Health)
+}
+
+func healthWords(h *HealthConfig) string {
+	switch {
+	case h == nil:
+		return ""
+	case h.Type == "tcp":
+		return ", checked by connecting every " + h.Interval.String()
+	}
+	return ", checked at " + h.Path + " every " + h.Interval.String()
 }

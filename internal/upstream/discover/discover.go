@@ -36,11 +36,16 @@ func New(server, family string) *Resolver {
 	case "ipv6":
 		r.network = "ip6"
 	}
-	if server != "" {
-		r.net.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, network, server)
+	r.net.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if server != "" {
+			address = server
 		}
+		var d net.Dialer
+		c, err := d.DialContext(ctx, network, address)
+		if err == nil { // Go's resolver would go on reading until its own time-out
+			context.AfterFunc(ctx, func() { _ = c.Close() })
+		}
+		return c, err
 	}
 	return r
 }
