@@ -14,9 +14,10 @@ import (
 	"github.com/oncegate/oncegate/internal/upstream/dnstest"
 )
 
-// neighbours are upstreams at 127.0.0.1 to 127.0.0.n with one port.
-func neighbours(t *testing.T, n int) (fakes []*fake, port int) {
+// neighbours are upstreams at 127.0.0.1 to 127.0.0.n with one port, one for each script.
+func neighbours(t *testing.T, scripts ...func(*peer)) (fakes []*fake, port int) {
 	t.Helper()
+	n := len(scripts)
 	for range 50 {
 		var list []net.Listener
 		at := "0"
@@ -29,8 +30,8 @@ func neighbours(t *testing.T, n int) (fakes []*fake, port int) {
 			at, list = strconv.Itoa(port), append(list, ln)
 		}
 		if len(list) == n {
-			for _, ln := range list {
-				fakes = append(fakes, startFake(t, ln, "http", answering(okAnswer)))
+			for i, ln := range list {
+				fakes = append(fakes, startFake(t, ln, "http", scripts[i]))
 			}
 			return fakes, port
 		}
@@ -41,6 +42,8 @@ func neighbours(t *testing.T, n int) (fakes []*fake, port int) {
 	t.Skip("this machine has no 127.0.0.2")
 	return nil, 0
 }
+
+var fineScript = answering(okAnswer)
 
 const refresh = 100 * time.Millisecond
 
@@ -65,7 +68,7 @@ func (r *rig) becomes(t *testing.T, addresses string) {
 
 // The answer of DNS is what is called, with the name in Host where the target's own is wanted; it follows changes.
 func TestDNSGivesTheTargets(t *testing.T) {
-	fakes, port := neighbours(t, 3)
+	fakes, port := neighbours(t, fineScript, fineScript, fineScript)
 	dns := dnstest.New(t)
 	dns.Says(dnstest.NoError, "127.0.0.2", "127.0.0.1")
 	log := &logged{}
@@ -93,11 +96,9 @@ func TestDNSGivesTheTargets(t *testing.T) {
 // Edge case 25: an address that left the answer gets nothing after one refresh, its idle connections are closed, and what runs
 // there finishes. When it comes back nothing is left of what it was.
 func TestDNSRemovedTargetDrains(t *testing.T) {
-	fakes, port := neighbours(t, 2)
 	release := make(chan struct{})
-	fakes[0].script = nil // replaced below, before anybody calls
 	var closed atomic.Int32
-	fakes[0].script = func(p *peer) {
+	fakes, port := neighbours(t, func(p *peer) {
 		for s := p.request(); s != nil; s = p.request() {
 			if s.id == "slow" {
 				<-release
@@ -105,7 +106,7 @@ func TestDNSRemovedTargetDrains(t *testing.T) {
 			p.send(okAnswer)
 		}
 		closed.Add(1)
-	}
+	}, fineScript)
 	dns := dnstest.New(t)
 	dns.Says(dnstest.NoError, "127.0.0.1")
 	r := newLoggedRig(t, byDNS(dns, port), &logged{})
@@ -141,7 +142,7 @@ func TestDNSRemovedTargetDrains(t *testing.T) {
 
 // Edge case 26: servers that fail, or say for a moment that there is nothing, take nothing away.
 func TestDNSKeepsTheLastGoodAnswer(t *testing.T) {
-	fakes, port := neighbours(t, 1)
+	fakes, port := neighbours(t, fineScript)
 	dns := dnstest.New(t)
 	dns.Says(dnstest.NoError, "127.0.0.1")
 	log := &logged{}
@@ -182,7 +183,7 @@ func TestDNSKeepsTheLastGoodAnswer(t *testing.T) {
 
 // A gateway that starts while DNS is down starts, refuses, and finds the targets later.
 func TestDNSDownAtTheStart(t *testing.T) {
-	_, port := neighbours(t, 1)
+	_, port := neighbours(t, fineScript)
 	dns := dnstest.New(t)
 	dns.Says(dnstest.ServFail)
 	start := time.Now()
@@ -205,9 +206,7 @@ func TestDNSDownAtTheStart(t *testing.T) {
 
 // A reload asks for the name again only when what is asked changed, and targets keep their state.
 func TestDNSOutlivesReloads(t *testing.T) {
-	fakes, port := neighbours(t, 2)
-	bad := busy
-	fakes[0].script = answering(bad)
+	fakes, port := neighbours(t, answering(busy), fineScript)
 	dns := dnstest.New(t)
 	dns.Says(dnstest.NoError, "127.0.0.1", "127.0.0.2")
 	r := newLoggedRig(t, byDNS(dns, port), &logged{})

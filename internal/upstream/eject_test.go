@@ -2,10 +2,13 @@ package upstream
 
 import (
 	"io"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/units"
@@ -65,6 +68,24 @@ func switching(t testing.TB, answer string) (*fake, *atomic.Pointer[string]) {
 	}), &now
 }
 
+// deadPort is an address that refuses connections and that nobody else gets while the test runs.
+func deadPort(t *testing.T) string {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	if err = unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	at, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "http://127.0.0.1:" + strconv.Itoa(at.(*unix.SockaddrInet4).Port)
+}
+
 // One of two targets fails, in each way there is: after five calls each the clients' error rate is below 1 %. A refused
 // connection is not even seen.
 func TestOneOfTwoTargetsFails(t *testing.T) {
@@ -89,7 +110,7 @@ func TestOneOfTwoTargetsFails(t *testing.T) {
 				if c.fault != nil {
 					url = newFake(t, c.fault).url
 				} else {
-					url = closedPort(t)
+					url = deadPort(t)
 				}
 				cfg := several(url, newFake(t, answering(okAnswer)).url)
 				cfg.Timeout.FirstByte, cfg.Balance = units.Duration(50*time.Millisecond), balance
@@ -391,5 +412,20 @@ func TestDrain(t *testing.T) {
 	r.errors(t, 10)
 	if n := len(first.requests()); n != before+10 {
 		t.Errorf("%d calls after it was taken back", n-before)
+	}
+}
+
+// A dead address on a route whose time-out is shorter than that of a connection is still found out; a call that had no time is
+// no proof.
+func TestDeadAddressWithAShortDeadline(t *testing.T) {
+	silent := newFake(t, func(p *peer) { p.block() })
+	for deadline, want := range map[time.Duration]string{120 * time.Millisecond: "ejected up", 20 * time.Millisecond: "up up"} {
+		r := newRig(t, several("https://"+silent.ln.Addr().String(), newFake(t, answering(okAnswer)).url)).live()
+		for range 10 {
+			m := with("POST", "x")
+			m.Deadline = time.Now().Add(deadline)
+			_, _ = r.do(m)
+		}
+		r.wantStates(t, want)
 	}
 }

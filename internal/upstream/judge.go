@@ -34,10 +34,14 @@ func (t *target) bad(reason string) {
 	}
 }
 
+// dialHurry: a connection that does not come about in less time than this, because the call had no more, says nothing. A longer
+// time would let a dead address pass on routes with short time-outs.
+const dialHurry = 50 * time.Millisecond
+
 // unreached judges a try that got no connection.
 func (t *target) unreached(ctx context.Context, x *pipeline.Exchange, err error, began time.Time) {
 	kind := pipeline.KindOf(err)
-	hurried := kind == pipeline.UpstreamTimeout && !x.Deadline.IsZero() && x.Deadline.Before(began.Add(t.limits.Connect))
+	hurried := kind == pipeline.UpstreamTimeout && !x.Deadline.IsZero() && x.Deadline.Before(began.Add(min(t.limits.Connect, dialHurry)))
 	if kind != pipeline.UpstreamFailed && kind != pipeline.UpstreamTimeout || hurried || ctx.Err() != nil {
 		return
 	}
