@@ -163,4 +163,3 @@ func TestSlowStart(t *testing.T) {
 		t.Errorf("%d of 600 calls at a target with half its part", got)
 	}
 }
-

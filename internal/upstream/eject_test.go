@@ -429,3 +429,33 @@ func TestDeadAddressWithAShortDeadline(t *testing.T) {
 		r.wantStates(t, want)
 	}
 }
+
+// Further tries of one request, made by a layer above, go to other targets while there are any; then from the beginning.
+func TestFurtherTriesGoElsewhere(t *testing.T) {
+	var urls []string
+	for range 4 {
+		urls = append(urls, newFake(t, answering(okAnswer)).url)
+	}
+	for _, balance := range []string{"round_robin", "least_request", "ewma", "hash"} {
+		cfg := several(urls...)
+		cfg.Balance = balance
+		r := newRig(t, cfg).live()
+		other := newRig(t, several(urls[:2]...)).live()
+		for range 50 {
+			m, met := get("x"), map[string]int{}
+			m.Attempt.Once = true
+			for range 8 {
+				body, err := r.do(m)
+				wantOK(t, body, err)
+				met[m.Attempt.Target]++
+			}
+			for target, n := range met {
+				if n != 2 || len(met) != 4 {
+					t.Fatalf("%s: %s was called %d times in eight tries: %v", balance, target, n, met)
+				}
+			}
+			body, err := other.do(m) // a fallback: its targets are others
+			wantOK(t, body, err)
+		}
+	}
+}

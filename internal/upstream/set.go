@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/upstream/balance"
 	"github.com/oncegate/oncegate/internal/upstream/eject"
 )
@@ -127,8 +128,9 @@ func (s *set) pick(tried *balance.Tried, key uint64, now int64) *target {
 	if i < 0 && s.rules.panic > 0 {
 		i = s.spare(tried)
 	}
-	if i < 0 && !tried.None() {
-		i = s.balance.Pick(v.View, &balance.Tried{}, key, now)
+	if i < 0 && !tried.None() { // all were tried: from the beginning
+		*tried = pipeline.Tried{Of: tried.Of}
+		i = s.balance.Pick(v.View, tried, key, now)
 	}
 	if i < 0 {
 		return nil

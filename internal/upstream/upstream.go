@@ -92,8 +92,11 @@ func (u *Upstream) Serve(ctx context.Context, x *pipeline.Exchange) error {
 // call makes one try, and one more when nothing was sent: on another target, or on the same when there is no other.
 func (u *Upstream) call(ctx context.Context, x *pipeline.Exchange, body *h1.Payload, now time.Time) (time.Time, error) {
 	s, key := u.set.Load(), u.hash.of(x)
-	var tried balance.Tried
-	first := s.pick(&tried, key, balance.Now(now))
+	tried := &x.Attempt.Tried
+	if tried.Of != s { // places of another upstream, or of targets that DNS has changed
+		*tried = pipeline.Tried{Of: s}
+	}
+	first := s.pick(tried, key, balance.Now(now))
 	if first == nil {
 		return now, u.noTarget(x)
 	}
@@ -105,7 +108,7 @@ func (u *Upstream) call(ctx context.Context, x *pipeline.Exchange, body *h1.Payl
 	if !x.Deadline.IsZero() && !now.Before(x.Deadline) {
 		return at, err
 	}
-	if second := s.pick(&tried, key, balance.Now(now)); second != nil {
+	if second := s.pick(tried, key, balance.Now(now)); second != nil {
 		at, _, err = second.try(ctx, x, body, now)
 	}
 	return at, err

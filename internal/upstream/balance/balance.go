@@ -9,6 +9,8 @@ package balance
 import (
 	"math/rand/v2"
 	"sync/atomic"
+
+	"github.com/oncegate/oncegate/internal/pipeline"
 )
 
 // Kind is how a target is picked.
@@ -60,30 +62,8 @@ func New(kind Kind, seats []Seat, total *atomic.Int64) *Set {
 // Kind tells how the set picks.
 func (s *Set) Kind() Kind { return s.kind }
 
-// Tried is the targets of a set that a request need not meet again. The zero value is none.
-type Tried struct {
-	at [10]uint16
-	n  int
-}
-
-// Add notes a target. Past ten the oldest is forgotten.
-func (t *Tried) Add(i int) {
-	t.at[t.n%len(t.at)] = uint16(i)
-	t.n++
-}
-
-// Has tells whether a target was noted.
-func (t *Tried) Has(i int) bool {
-	for _, at := range t.at[:min(t.n, len(t.at))] {
-		if int(at) == i {
-			return true
-		}
-	}
-	return false
-}
-
-// None tells that nothing was noted.
-func (t *Tried) None() bool { return t.n == 0 }
+// Tried is the targets of a set that a request need not meet again.
+type Tried = pipeline.Tried
 
 // Pick gives the index of the target that is to be called: a usable one that was not tried; -1 when there is none. key is read
 // by Hash only.
@@ -133,7 +113,7 @@ const draws = 8
 // number.
 func (s *Set) another(v *View, tried *Tried, than int, r uint64) int {
 	for range draws {
-		if i := v.sample(r); i != than && (tried.n == 0 || !tried.Has(i)) {
+		if i := v.sample(r); i != than && !tried.Has(i) {
 			return i
 		}
 		r = mix(r + 1)
