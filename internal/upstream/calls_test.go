@@ -109,7 +109,13 @@ func TestFurtherTriesGoElsewhere(t *testing.T) {
 		cfg := several(urls...)
 		cfg.Balance = balance
 		r := newRig(t, cfg).live()
-		other := newRig(t, several(urls[:2]...)).live()
+		fallback := several(urls[:3]...)
+		fallback.Balance = "hash"
+		other := newRig(t, fallback).live()
+		own := get("x")
+		if _, err := other.do(own); err != nil {
+			t.Fatal(err)
+		}
 		for range 50 {
 			m, met := get("x"), map[string]int{}
 			m.Attempt.Once = true
@@ -123,8 +129,10 @@ func TestFurtherTriesGoElsewhere(t *testing.T) {
 					t.Fatalf("%s: %s was called %d times in eight tries: %v", balance, target, n, met)
 				}
 			}
-			body, err := other.do(m) // a fallback: its targets are others
-			wantOK(t, body, err)
+			body, err := other.do(m) // a fallback: what was tried before was not among its targets
+			if wantOK(t, body, err); m.Attempt.Target != own.Attempt.Target {
+				t.Fatalf("%s: %s, not the key's own %s", balance, m.Attempt.Target, own.Attempt.Target)
+			}
 		}
 	}
 }

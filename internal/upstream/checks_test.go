@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
@@ -161,5 +162,25 @@ func TestSlowStart(t *testing.T) {
 	r.errors(t, 600)
 	if got := len(second.requests()) - n; got < 140 || got > 260 {
 		t.Errorf("%d of 600 calls at a target with half its part", got)
+	}
+}
+
+// A check that was ended while it asked changes nothing any more.
+func TestEndedChecksReportNothing(t *testing.T) {
+	r := newRig(t, several("http://127.0.0.1:1", "http://127.0.0.1:2")).live()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	report{r.set.Load().targets[0].node, ctx}.Health(false, "late")
+	r.wantStates(t, "up up")
+}
+
+// What comes into force keeps its connections, though a sweep came between its making and that.
+func TestSweepBetweenMakingAndServing(t *testing.T) {
+	r := newRig(t, several(newFake(t, answering(okAnswer)).url))
+	r.pools.Live(nil)
+	r.live()
+	r.errors(t, 2)
+	if info := r.Targets()[0]; info.Idle != 1 || len(r.pools.list()) != 1 {
+		t.Errorf("%+v, %d pools", info, len(r.pools.list()))
 	}
 }

@@ -136,7 +136,8 @@ func TestFailingFastAttractsNothing(t *testing.T) {
 func TestOneFailureIsForgiven(t *testing.T) {
 	l, now := &Load{}, int64(time.Hour)
 	l.Answered(10*ms, now)
-	l.Failed(ms, now)
+	now += int64(5 * time.Second)
+	l.Failed(ms, now) // fast, but no answer
 	if l.Failing(now) < 0.29 || l.Latency() < 9*ms {
 		t.Errorf("failing %v, latency %v", l.Failing(now), l.Latency())
 	}
