@@ -129,6 +129,8 @@ func TestFurtherTriesGoElsewhere(t *testing.T) {
 					t.Fatalf("%s: %s was called %d times in eight tries: %v", balance, target, n, met)
 				}
 			}
+			m = get("x")
+			_, _ = r.do(m)
 			body, err := other.do(m) // a fallback: what was tried before was not among its targets
 			if wantOK(t, body, err); m.Attempt.Target != own.Attempt.Target {
 				t.Fatalf("%s: %s, not the key's own %s", balance, m.Attempt.Target, own.Attempt.Target)
