@@ -51,6 +51,8 @@ func New(cfg config.AdminConfig, g *gateway.Gateway, reload *gateway.Reloader, l
 	api.Put("/routes/:id/split", s.putSplit)
 	api.Get("/upstreams", s.upstreams)
 	api.Post("/upstreams/:name/breaker", s.postBreaker)
+	api.Post("/upstreams/:name/targets/:n/drain", s.drain)
+	api.Delete("/upstreams/:name/targets/:n/drain", s.drain)
 	api.Get("/limits", s.limits)
 	api.Get("/limits/:name/usage", s.limitUsage)
 	api.Delete("/limits/:name/usage", s.resetLimit)

@@ -2,14 +2,19 @@ package admin
 
 import (
 	"maps"
+	"math"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/oncegate/oncegate/internal/config"
+	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/ratelimit"
+	"github.com/oncegate/oncegate/internal/upstream"
 )
 
 // upstreamView is one element of GET upstreams.
@@ -17,6 +22,9 @@ type upstreamView struct {
 	Name     string       `json:"name"`
 	Targets  []targetView `json:"targets"`
 	InFlight int          `json:"in_flight"`
+	Balance  string       `json:"balance"`
+	Panic    bool         `json:"panic"` // too few targets are usable: all are used
+	DNS      *dnsView     `json:"dns,omitempty"`
 	Breaker  *breakerView `json:"breaker"` // null: the upstream has none
 
 	Bulkhead *bulkheadView `json:"bulkhead,omitempty"`
@@ -29,6 +37,30 @@ type targetView struct {
 	Weight   int    `json:"weight"`
 	InFlight int    `json:"in_flight"`
 	Idle     int    `json:"idle"`
+
+	State      string     `json:"state"` // up, starting, ejected, unhealthy or drained
+	Reason     string     `json:"reason,omitempty"`
+	Until      *time.Time `json:"until,omitempty"` // the end of an ejection
+	Healthy    bool       `json:"healthy"`         // by active checks
+	LatencyMS  float64    `json:"latency_ms"`      // usual; 0: not known
+	FailedRate float64    `json:"failed_rate"`     // lately, 0 to 1
+	Ejections  uint64     `json:"ejections"`
+}
+
+// dnsView is what DNS says of an upstream's targets.
+type dnsView struct {
+	Name  string `json:"name"`
+	Stale bool   `json:"stale"` // the newest look-up failed: the last good answer stands
+}
+
+func viewOfTarget(n int, t *upstream.TargetInfo) targetView {
+	v := targetView{N: n, URL: t.URL, Weight: t.Weight, InFlight: t.InFlight, Idle: t.Idle, State: t.State, Reason: t.Reason, Healthy: t.Healthy,
+		LatencyMS:  float64(t.Latency.Microseconds()) / 1000,
+		FailedRate: math.Round(t.Failing*1000) / 1000, Ejections: t.EjectedErrors + t.EjectedDials}
+	if !t.Until.IsZero() {
+		v.Until = &t.Until
+	}
+	return v
 }
 
 type breakerView struct {
@@ -69,12 +101,17 @@ func (s *Server) upstreams(c *fiber.Ctx) error {
 	snap, now := s.gateway.Snapshot(), time.Now()
 	views := []upstreamView{}
 	for _, name := range slices.Sorted(maps.Keys(snap.Upstreams)) {
-		v := upstreamView{Name: name, Targets: []targetView{}}
-		for n, t := range snap.Upstreams[name].Targets() {
-			v.Targets = append(v.Targets, targetView{n, t.URL, t.Weight, t.InFlight, t.Idle})
+		up, cfg := snap.Upstreams[name], snap.Document.Upstreams[name]
+		info := up.Info()
+		v := upstreamView{Name: name, Targets: []targetView{}, Balance: cfg.Balance, Panic: info.Panic}
+		if cfg.DNS != nil {
+			v.DNS = &dnsView{cfg.DNS.Name, info.Stale}
+		}
+		for n, t := range up.Targets() {
+			v.Targets = append(v.Targets, viewOfTarget(n, &t))
 			v.InFlight += t.InFlight
 		}
-		if snap.Document.Upstreams[name].Breaker != nil {
+		if cfg.Breaker != nil {
 			shot := s.gateway.State().Breaker(name).Snapshot(now)
 			v.Breaker = &breakerView{State: shot.State.String(), Calls: shot.Calls, Fails: shot.Failed, Forced: shot.Forced, Openings: shot.Openings}
 			if !shot.Since.IsZero() {
@@ -85,6 +122,31 @@ func (s *Server) upstreams(c *fiber.Ctx) error {
 		views = append(views, v)
 	}
 	return c.JSON(views)
+}
+
+// drain takes a target out of use, or with DELETE back into it. n counts as GET upstreams does; the address of a target may
+// stand in its place, which DNS does not renumber.
+func (s *Server) drain(c *fiber.Ctx) error {
+	up := s.gateway.Snapshot().Upstreams[c.Params("name")]
+	if up == nil {
+		return problem(c, pipeline.NotFound)
+	}
+	address, on := c.Params("n"), c.Method() != fiber.MethodDelete
+	if decoded, err := url.PathUnescape(address); err == nil {
+		address = decoded
+	}
+	if n, err := strconv.Atoi(address); err == nil {
+		address = ""
+		if all := up.Targets(); n >= 0 && n < len(all) {
+			address = all[n].Address
+		}
+	}
+	found := up.Drain(address, on)
+	s.audit(c, "drain", found, "upstream", c.Params("name"), "target", address, "drained", on)
+	if !found {
+		return problem(c, pipeline.NotFound)
+	}
+	return c.JSON(fiber.Map{"result": "success", "drained": on})
 }
 
 // limitView is one element of GET limits. What the kind of the limit has not is left out.

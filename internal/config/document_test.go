@@ -93,7 +93,7 @@ func TestInertLaterKeys(t *testing.T) {
 state: { encryption_key: "", redis: {} }
 api_keys: {}
 rate_limits: { a: { rate: 1/s, by: ip, scope: local, plans: {} } }
-upstreams: { up: { targets: [http://127.0.0.1:1], balance: round_robin, health: ~, tls: { cert: "", key: "" } } }
+upstreams: { up: { targets: [http://127.0.0.1:1], balance: round_robin, tls: { cert: "", key: "" } } }
 defaults: { mode: enforce }
 routes:
   - { id: a, match: { path: /a }, auth: none, to: up, rewrite: {}, fallback: [], mode: enforce }

@@ -28,6 +28,9 @@ func (c *compiler) check(r *config.RouteConfig) error {
 		if transport.TLSClientConfig, err = upstream.ClientTLS(up.TLS); err != nil {
 			return fmt.Errorf("upstreams.%s: %w", u.Hostname(), err)
 		}
+		if up.DNS != nil && up.TLS.ServerName == "" {
+			transport.TLSClientConfig.ServerName = up.DNS.Name // the targets are addresses
+		}
 	}
 	c.snap.closers = append(c.snap.closers, transport.CloseIdleConnections)
 	asked := *r.Dedup.StatusCheck
@@ -53,6 +56,9 @@ func bases(ups map[string]*upstream.Upstream) statuscheck.Base {
 			return nil, false
 		}
 		targets := up.Targets()
+		if len(targets) == 0 { // DNS gave none; the name of an upstream must not be taken for that of a host
+			return &url.URL{Scheme: "http", Host: "no-target.invalid"}, true
+		}
 		u, err := url.Parse(targets[turn.Add(1)%uint64(len(targets))].URL)
 		return u, err == nil
 	}

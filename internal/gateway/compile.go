@@ -1,7 +1,10 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/oncegate/oncegate/internal/access"
 	"github.com/oncegate/oncegate/internal/auth"
@@ -66,6 +69,7 @@ func (c *compiler) build() error {
 		}
 		c.snap.Upstreams[name] = u
 	}
+	upstream.FirstLook(context.Background(), slices.Collect(maps.Values(c.snap.Upstreams)))
 	var err error
 	if c.snap.sealer, err = sealer(c.doc.State); err != nil {
 		return err

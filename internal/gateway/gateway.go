@@ -33,6 +33,7 @@ func New(doc *config.Document, state *State) (*Gateway, error) {
 	g.current.Store(snap)
 	snap.settle()
 	state.look()
+	state.Live(snap)
 	state.Metrics.Gauge("gateway_auth_issuers_without_keys", "Issuers whose tokens are answered 503, because their keys never came or are too old.", func() float64 {
 		return float64(len(g.Snapshot().Authority.Ready()))
 	})
@@ -73,7 +74,7 @@ func (g *Gateway) Apply(doc *config.Document) error {
 	g.state.look()
 	old.close()
 	old.Authority.Retire(next.Authority)
-	g.state.Sweep(next)
+	g.state.Live(next)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/oncegate/oncegate/internal/auth/dpop/redis"
 	"github.com/oncegate/oncegate/internal/breaker"
@@ -27,6 +28,7 @@ type State struct {
 	mirrors *traffic.Mirrors
 	flagSet *flags.Set // nil until a document names a file
 	flagCfg flags.Config
+	live    atomic.Pointer[Snapshot] // whose upstreams are in force
 
 	mu      sync.Mutex
 	guarded map[string]*guards // by upstream
@@ -39,7 +41,7 @@ type State struct {
 func NewState(metrics *observe.Metrics, observer *observe.Observer, logger *slog.Logger) *State {
 	s := &State{
 		Metrics: metrics, Observer: observer, Logger: logger,
-		pools:   upstream.NewPools(),
+		pools:   upstream.NewPools(logger),
 		limits:  newLimits(),
 		shed:    shed.New(metrics),
 		mirrors: traffic.NewMirrors(metrics),
@@ -49,6 +51,7 @@ func NewState(metrics *observe.Metrics, observer *observe.Observer, logger *slog
 	if err := metrics.Watch("gateway_ratelimit_overflow_total", "Requests counted in a shared overflow bucket, because the cap of buckets was reached.", s.limits.memory.Overflowed); err != nil {
 		logger.Error("a metric is missing", "error", err)
 	}
+	metrics.WatchTargets(s.targetStats)
 	return s
 }
 
@@ -67,13 +70,14 @@ func (g breakerGauge) BreakerState(name string, s breaker.State) {
 	g.logger.Warn("breaker changed state", "upstream", name, "state", s.String())
 }
 
-// Sweep closes what the live snapshot does not name.
-func (s *State) Sweep(live *Snapshot) {
+// Live puts in force what belongs to a snapshot's upstreams, and closes what it does not name.
+func (s *State) Live(live *Snapshot) {
 	ups := make([]*upstream.Upstream, 0, len(live.Upstreams))
 	for _, u := range live.Upstreams {
 		ups = append(ups, u)
 	}
-	s.pools.Sweep(ups)
+	s.pools.Live(ups)
+	s.live.Store(live)
 	s.forget(live)
 }
 

@@ -180,11 +180,7 @@ func endSteps(doc *config.Document, r *config.RouteConfig) (steps []Step) {
 	for _, name := range r.To.Names() {
 		u := doc.Upstreams[name]
 		steps = append(steps, guardSteps(u)...)
-		targets := make([]string, len(u.Targets))
-		for i, t := range u.Targets {
-			targets[i] = t.URL
-		}
-		steps = append(steps, Step{"upstream", name + ": " + strings.Join(targets, " ")})
+		steps = append(steps, Step{"upstream", name + ": " + u.Words()})
 	}
 	return steps
 }

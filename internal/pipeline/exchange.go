@@ -62,7 +62,34 @@ type Attempt struct {
 	Duration time.Duration // from the first pick to the answer's head, in all tries
 	Broken   bool          // the answer's body broke off after its head had been passed on
 	At       time.Time     // when the answer's head was complete; zero without one
+	Tried    Tried         // where the tries went, so that a further one goes elsewhere
 }
+
+// Tried is places in a list of targets that only its upstream knows; the zero value is none.
+type Tried struct {
+	Of any // the list that the places belong to
+	at [10]uint16
+	n  int
+}
+
+// Add notes a place. Past ten the oldest is forgotten.
+func (t *Tried) Add(i int) {
+	t.at[t.n%len(t.at)] = uint16(i)
+	t.n++
+}
+
+// Has tells whether a place was noted.
+func (t *Tried) Has(i int) bool {
+	for _, at := range t.at[:min(t.n, len(t.at))] {
+		if int(at) == i {
+			return true
+		}
+	}
+	return false
+}
+
+// None tells that nothing was noted.
+func (t *Tried) None() bool { return t.n == 0 }
 
 // Client is who asks, as auth verified it; the zero value is anonymous. It is immutable and owns its strings.
 type Client struct {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
+	"github.com/oncegate/oncegate/internal/upstream/balance"
 )
 
 // plainRequest is a view without a copy, as the h1 edge has it.
@@ -188,5 +190,30 @@ func TestExchangeAllocatesNothing(t *testing.T) {
 		if n := testing.AllocsPerRun(200, serve); n > 0.1 {
 			t.Errorf("%v allocations with %d bytes of body", n, len(body))
 		}
+	}
+}
+
+// BenchmarkPick is the whole way from an upstream of 100 targets to the one that is called.
+func BenchmarkPick(b *testing.B) {
+	for _, kind := range []string{"round_robin", "least_request", "ewma", "hash"} {
+		b.Run(kind, func(b *testing.B) {
+			var urls []string
+			for i := range 100 {
+				urls = append(urls, "http://10.0.0."+strconv.Itoa(i)+":80")
+			}
+			cfg := several(urls...)
+			cfg.Balance = kind
+			r := newRig(b, cfg)
+			x, _ := benchExchange(nil)
+			now := balance.Now(time.Now()) // a call knows it
+			b.ReportAllocs()
+			for b.Loop() {
+				var tried balance.Tried
+				s := r.set.Load()
+				if s.pick(&tried, r.hash.of(x), now) == nil {
+					b.Fatal("none")
+				}
+			}
+		})
 	}
 }

@@ -73,59 +73,11 @@ func TestParseTarget(t *testing.T) {
 }
 
 func TestNewRefusesWhatValidateWould(t *testing.T) {
-	pools := NewPools()
+	pools := NewPools(nil)
 	defer pools.Close()
 	for _, cfg := range []Config{{}, defaults("ftp://a")} {
 		if _, err := New("orders", cfg, pools, nil); err == nil {
 			t.Errorf("%+v was accepted", cfg.Targets)
 		}
-	}
-}
-
-// Smooth: in a round every target has its share, and the turns of the heavy one are spread.
-func TestPicker(t *testing.T) {
-	for _, tt := range []struct {
-		weights []int
-		want    string
-	}{
-		{[]int{1}, "0000"}, {[]int{1, 1}, "0101"}, {[]int{5, 1, 1}, "0010200"}, {[]int{10, 20}, "101101"}, {[]int{1000, 1000, 1000}, "012012"},
-	} {
-		p, got := newPicker(tt.weights), ""
-		for range tt.want {
-			got += string(rune('0' + p.next(-1)))
-		}
-		if got != tt.want {
-			t.Errorf("%v: %s, want %s", tt.weights, got, tt.want)
-		}
-	}
-}
-
-func TestPickerSharesAndBounds(t *testing.T) {
-	weights := []int{999, 1000, 1, 997, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000}
-	p := newPicker(weights)
-	if len(p.round) > maxRound+len(weights) {
-		t.Errorf("a round of %d", len(p.round))
-	}
-	seen, total := make([]int, len(weights)), 0
-	for range p.round {
-		seen[p.next(-1)]++
-		total++
-	}
-	for i, w := range weights {
-		if share := float64(seen[i]) / float64(total); share < float64(w)/13997-0.001 || share > float64(w)/13997+0.001 {
-			t.Errorf("target %d: share %f", i, share)
-		}
-	}
-}
-
-func TestPickerAvoids(t *testing.T) {
-	p := newPicker([]int{3, 1})
-	for range 20 {
-		if p.next(0) != 1 || p.next(1) != 0 {
-			t.Fatal("the target to avoid was picked")
-		}
-	}
-	if one := newPicker([]int{1}); one.next(0) != 0 {
-		t.Error("the only target was not picked")
 	}
 }

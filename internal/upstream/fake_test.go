@@ -188,7 +188,7 @@ type rig struct {
 
 func newRig(t testing.TB, cfg Config) *rig {
 	t.Helper()
-	r := &rig{pools: NewPools(), rec: &recorder{}}
+	r := &rig{pools: NewPools(nil), rec: &recorder{}}
 	t.Cleanup(r.pools.Close)
 	u, err := New("orders", cfg, r.pools, r.rec)
 	if err != nil {

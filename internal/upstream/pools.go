@@ -1,38 +1,63 @@
 package upstream
 
 import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"time"
 
+	"github.com/oncegate/oncegate/internal/upstream/balance"
+	"github.com/oncegate/oncegate/internal/upstream/discover"
 	"github.com/oncegate/oncegate/internal/upstream/h1"
 )
 
-// Pools holds the connections to all targets, one pool for each identity: scheme, host and port, and how TLS is verified. It
-// lives beside the snapshots, so that a reload closes no connection of a target that stays.
+// Pools holds what outlives configurations: the connections to all targets, one pool for each identity (scheme, host and port,
+// and how TLS is verified), and what is known of the targets of each upstream. A reload closes no connection of a target that
+// stays, and forgives none.
 type Pools struct {
-	mu   sync.Mutex
-	all  map[poolKey]*h1.Pool // bounded by the targets of live documents: Sweep removes the rest
-	stop chan struct{}
-	done chan struct{}
-	once sync.Once
+	log *slog.Logger
+
+	change sync.Mutex // one change of live targets at a time; taken before any other lock
+
+	mu     sync.Mutex
+	all    map[poolKey]*h1.Pool // bounded by the targets of live documents: Live removes the rest
+	groups map[string]*group    // by the upstream's name
+
+	running sync.WaitGroup
+	ctx     context.Context
+	cancel  context.CancelFunc
 }
 
 type poolKey struct {
-	scheme, addr string
-	tls          [32]byte
+	scheme, addr, name string // name is for certificates, with https
+	tls                [32]byte
 }
 
 const expireEvery = time.Second
 
-// NewPools starts with no connections. Close ends its goroutine.
-func NewPools() *Pools {
-	p := &Pools{all: map[poolKey]*h1.Pool{}, stop: make(chan struct{}), done: make(chan struct{})}
-	go p.expire()
+// NewPools starts with no connections. log, which may be nil, is told what becomes of targets. Close ends its goroutines.
+func NewPools(log *slog.Logger) *Pools {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	p := &Pools{log: log, all: map[poolKey]*h1.Pool{}, groups: map[string]*group{}}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.start(p.expire)
 	return p
 }
 
-func (p *Pools) expire() {
-	defer close(p.done)
+// start runs f until it is cancelled or Close is called.
+func (p *Pools) start(f func(context.Context)) context.CancelFunc {
+	ctx, cancel := context.WithCancel(p.ctx)
+	p.running.Go(func() { f(ctx) })
+	return cancel
+}
+
+// expire closes connections that were idle for too long, and lets targets come back whose time is over though nobody calls.
+func (p *Pools) expire(ctx context.Context) {
 	tick := time.NewTicker(expireEvery)
 	defer tick.Stop()
 	for {
@@ -41,9 +66,26 @@ func (p *Pools) expire() {
 			for _, pool := range p.list() {
 				pool.Expire(now)
 			}
-		case <-p.stop:
+			for _, g := range p.named() {
+				g.tick(balance.Now(now))
+			}
+		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+func (g *group) tick(now int64) {
+	g.mu.Lock()
+	live := g.live
+	for _, n := range g.nodes {
+		if n.drained.Load() {
+			n.pool.CloseIdle()
+		}
+	}
+	g.mu.Unlock()
+	if live != nil {
+		live.set.Load().look(now)
 	}
 }
 
@@ -57,11 +99,27 @@ func (p *Pools) list() []*h1.Pool {
 	return pools
 }
 
-func (p *Pools) get(where endpoint, id *tlsIdentity) *h1.Pool {
+func (p *Pools) named() []*group {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	groups := make([]*group, 0, len(p.groups))
+	for _, g := range p.groups {
+		groups = append(groups, g)
+	}
+	return groups
+}
+
+func keyOf(where endpoint, id *tlsIdentity) poolKey {
 	key := poolKey{scheme: where.scheme, addr: where.addr}
+	if where.scheme == "https" {
+		key.tls, key.name = id.sum, where.name
+	}
+	return key
+}
+
+func (p *Pools) get(key poolKey, where endpoint, id *tlsIdentity) *h1.Pool {
 	dialer := &h1.Dialer{Addr: where.addr}
 	if where.scheme == "https" {
-		key.tls = id.sum
 		dialer.TLS = id.config(where.name)
 	}
 	p.mu.Lock()
@@ -74,28 +132,111 @@ func (p *Pools) get(where endpoint, id *tlsIdentity) *h1.Pool {
 	return pool
 }
 
-// Sweep closes the pools that no live upstream uses. Exchanges that run on them finish.
-func (p *Pools) Sweep(live []*Upstream) {
-	keep := map[*h1.Pool]bool{}
+// group finds what is kept for an upstream's name, or begins it.
+func (p *Pools) group(name string) *group {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	g := p.groups[name]
+	if g == nil {
+		g = newGroup(name, p)
+		p.groups[name] = g
+	}
+	return g
+}
+
+// Live puts the upstreams of a snapshot in force: their health checks and look-ups run from now on, those of others end, and
+// pools that none of them uses are closed. Exchanges that run on these finish.
+func (p *Pools) Live(live []*Upstream) {
+	p.change.Lock()
+	defer p.change.Unlock()
+	named := map[string]bool{}
 	for _, u := range live {
-		for _, t := range u.targets {
-			keep[t.pool] = true
+		named[u.name] = true
+	}
+	p.mu.Lock()
+	var gone []*group
+	for name, g := range p.groups {
+		if !named[name] {
+			delete(p.groups, name)
+			gone = append(gone, g)
 		}
+	}
+	for _, u := range live {
+		p.groups[u.name] = u.group
+	}
+	p.mu.Unlock()
+	for _, g := range gone {
+		g.end()
+	}
+	for _, u := range live {
+		u.group.serve(u)
+	}
+	p.sweep()
+}
+
+// sweep closes the pools that no target of a group uses.
+func (p *Pools) sweep() {
+	keep := map[*h1.Pool]poolKey{}
+	for _, g := range p.named() {
+		g.mu.Lock()
+		for _, n := range g.nodes {
+			keep[n.pool] = n.key.poolKey
+		}
+		g.mu.Unlock()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for key, pool := range p.all {
-		if !keep[pool] {
+		if _, used := keep[pool]; !used {
 			delete(p.all, key)
 			pool.Close()
 		}
 	}
+	for pool, key := range keep {
+		if p.all[key] == nil { // it was closed between the making of a snapshot and its coming into force
+			p.all[key] = pool
+			pool.Reopen()
+		}
+	}
 }
 
-// Close closes all idle connections and keeps none from now on.
+// resolved puts the outcome of a look-up in force and tells whether any address is known.
+func (p *Pools) resolved(ctx context.Context, g *group, addrs []netip.Addr, left int, err error) bool {
+	p.change.Lock()
+	defer p.change.Unlock()
+	g.mu.Lock()
+	if ctx.Err() != nil { // another configuration came meanwhile
+		g.mu.Unlock()
+		return false
+	}
+	changed := g.resolvedLocked(addrs, left, err)
+	known := len(g.found.Addrs()) > 0
+	g.mu.Unlock()
+	if changed {
+		p.sweep()
+	}
+	return known
+}
+
+func lookupResult(err error) int {
+	switch {
+	case err == nil:
+		return lookupGood
+	case errors.Is(err, discover.ErrNothing):
+		return lookupEmpty
+	}
+	return lookupFailed
+}
+
+// jittered is a tenth more or less, so that gateways that started together do not ask together.
+func jittered(d time.Duration) time.Duration {
+	return time.Duration((0.9 + 0.2*rand.Float64()) * float64(d))
+}
+
+// Close ends checks and look-ups, closes all idle connections and keeps none from now on.
 func (p *Pools) Close() {
-	p.once.Do(func() { close(p.stop) })
-	<-p.done
+	p.cancel()
+	p.running.Wait()
 	for _, pool := range p.list() {
 		pool.Close()
 	}

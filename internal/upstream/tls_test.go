@@ -196,7 +196,7 @@ func TestTLSTruncation(t *testing.T) {
 func TestTLSFileOfRoots(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "empty.pem")
 	_ = os.WriteFile(empty, []byte("nothing"), 0o600)
-	pools := NewPools()
+	pools := NewPools(nil)
 	defer pools.Close()
 	for _, file := range []string{empty, filepath.Join(t.TempDir(), "missing.pem")} {
 		cfg := defaults("https://127.0.0.1:1")
@@ -210,7 +210,7 @@ func TestTLSFileOfRoots(t *testing.T) {
 func TestPoolsAreKeptByIdentity(t *testing.T) {
 	a, b := newAuthority(t), newAuthority(t)
 	f := newFake(t, answering(okAnswer))
-	pools := NewPools()
+	pools := NewPools(nil)
 	defer pools.Close()
 	make := func(url, ca, name string) *Upstream {
 		cfg := defaults(url)
@@ -221,15 +221,15 @@ func TestPoolsAreKeptByIdentity(t *testing.T) {
 		}
 		return u
 	}
-	same := make("https://127.0.0.1:1", a.file, "x").targets[0].pool
+	same := make("https://127.0.0.1:1", a.file, "x").set.Load().targets[0].pool
 	for want, got := range map[bool]*Upstream{true: make("https://127.0.0.1:1/", a.file, "x")} {
-		if (got.targets[0].pool == same) != want {
+		if (got.set.Load().targets[0].pool == same) != want {
 			t.Error("equal identities have two pools")
 		}
 	}
 	for _, u := range []*Upstream{make("https://127.0.0.1:1", b.file, "x"), make("https://127.0.0.1:1", a.file, "y"), make("https://127.0.0.1:2", a.file, "x"),
 		make("http://127.0.0.1:1", a.file, "x")} {
-		if u.targets[0].pool == same {
+		if u.set.Load().targets[0].pool == same {
 			t.Error("different identities share a pool")
 		}
 	}
@@ -239,11 +239,11 @@ func TestPoolsAreKeptByIdentity(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := make(f.url, "", "") // a reload
-	pools.Sweep([]*Upstream{next})
+	pools.Live([]*Upstream{next})
 	if next.Targets()[0].Idle != 1 {
 		t.Error("the reload lost the connection")
 	}
-	pools.Sweep(nil)
+	pools.Live(nil)
 	if len(pools.list()) != 0 || next.Targets()[0].Open != 0 {
 		t.Error("the pool was not swept")
 	}

@@ -2,35 +2,52 @@
 //
 // It promises that a request is dispatched once, and again only when no byte of it was sent, or when a GET or HEAD without a
 // body met a connection that the upstream had already given up. The exchange's Effect says what the upstream may have done. It
-// knows no policy: retries, breakers and limits wrap it. Its state, the pools, outlives configurations (Pools).
+// knows no policy: retries, breakers and limits wrap it. Its state, connections and what is known of targets, outlives
+// configurations (Pools).
 package upstream
 
 import (
 	"context"
 	"fmt"
+	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/oncegate/oncegate/internal/mutant"
 	"github.com/oncegate/oncegate/internal/pipeline"
+	"github.com/oncegate/oncegate/internal/upstream/balance"
 	"github.com/oncegate/oncegate/internal/upstream/h1"
+	"github.com/oncegate/oncegate/internal/upstream/health"
 )
 
-// Upstream is one entry of upstreams, ready to serve. It belongs to a snapshot and does not change.
+// Upstream is one entry of upstreams, ready to serve. It belongs to a snapshot; only DNS changes its targets.
 type Upstream struct {
-	name    string
-	targets []*target
-	picks   picker
+	name   string
+	cfg    Config
+	group  *group
+	rules  rules
+	hash   hashKey
+	tls    *tlsIdentity
+	rec    Recorder
+	checks *health.Settings // nil: none
+	first  []netip.Addr     // what DNS gave
+	set    atomic.Pointer[set]
 }
 
+// target is an address of an upstream with the settings of its calls.
 type target struct {
 	upstream string
 	addr     string // host:port
 	host     string // what stands in Host when the target's own name is wanted
+	name     string // for the certificate
 	url      string
 	weight   int
+	node     *node
+	set      *set
+	tls      *tlsIdentity // nil: plain
 	pool     *h1.Pool
 	limits   h1.Limits
-	rec      Recorder
+	rec      Recorder // may be nil
 }
 
 // Recorder is told about connections that were closed although they should have been fine. It must not block.
@@ -40,51 +57,17 @@ type Recorder interface {
 }
 
 // Stale implements h1.Watch.
-func (t *target) Stale() { t.rec.StaleConnection(t.upstream, t.addr) }
-
-// Unsolicited implements h1.Watch.
-func (t *target) Unsolicited() { t.rec.UnsolicitedBytes(t.upstream, t.addr) }
-
-// New makes the upstream of a snapshot; its pools come from pools. rec may be nil. It reads the file of trusted roots.
-func New(name string, cfg Config, pools *Pools, rec Recorder) (*Upstream, error) {
-	u := &Upstream{name: name}
-	weights := make([]int, 0, len(cfg.Targets))
-	identity, err := readTLS(&cfg.TLS)
-	if err != nil {
-		return nil, fmt.Errorf("upstream %s: %w", name, err)
+func (t *target) Stale() {
+	if t.rec != nil {
+		t.rec.StaleConnection(t.upstream, t.addr)
 	}
-	for i := range cfg.Targets {
-		t, err := newTarget(name, &cfg, i, pools, identity, rec)
-		if err != nil {
-			return nil, fmt.Errorf("upstream %s: %w", name, err)
-		}
-		u.targets = append(u.targets, t)
-		weights = append(weights, t.weight)
-	}
-	if len(u.targets) == 0 {
-		return nil, fmt.Errorf("upstream %s has no targets", name)
-	}
-	u.picks = newPicker(weights)
-	return u, nil
 }
 
-func newTarget(name string, cfg *Config, i int, pools *Pools, id *tlsIdentity, rec Recorder) (*target, error) {
-	where, problem := parseTarget(cfg.Targets[i].URL)
-	if problem != "" {
-		return nil, fmt.Errorf("target %d: %s", i, problem)
+// Unsolicited implements h1.Watch.
+func (t *target) Unsolicited() {
+	if t.rec != nil {
+		t.rec.UnsolicitedBytes(t.upstream, t.addr)
 	}
-	t := &target{
-		upstream: name, addr: where.addr, host: where.host, url: where.String(), weight: max(1, cfg.Targets[i].Weight),
-		pool: pools.get(where, id), rec: rec,
-		limits: h1.Limits{
-			Connect: cfg.Timeout.Connect.Std(), FirstByte: cfg.Timeout.FirstByte.Std(), Try: cfg.Timeout.Try.Std(),
-			IdleBody: cfg.Timeout.IdleBody.Std(), Idle: cfg.Connections.Idle.Std(), Max: cfg.Connections.Max,
-		},
-	}
-	if rec != nil {
-		t.limits.Watch = t
-	}
-	return t, nil
 }
 
 // Serve implements pipeline.Handler: it answers x by a call, or leaves the response empty and returns a refusal.
@@ -108,17 +91,36 @@ func (u *Upstream) Serve(ctx context.Context, x *pipeline.Exchange) error {
 
 // call makes one try, and one more when nothing was sent: on another target, or on the same when there is no other.
 func (u *Upstream) call(ctx context.Context, x *pipeline.Exchange, body *h1.Payload, now time.Time) (time.Time, error) {
-	first := u.picks.next(-1)
-	at, again, err := u.targets[first].try(ctx, x, body, now)
-	if err == nil || again == tryNever || again == tryElsewhere && len(u.targets) == 1 || again == tryAnywhere && x.Attempt.Once {
+	s, key := u.set.Load(), u.hash.of(x)
+	tried := &x.Attempt.Tried
+	if tried.Of != s { // places of another upstream, or of targets that DNS has changed
+		*tried = pipeline.Tried{Of: s}
+	}
+	first := s.pick(tried, key, balance.Now(now))
+	if first == nil {
+		return now, u.noTarget(x)
+	}
+	at, again, err := first.try(ctx, x, body, now)
+	if err == nil || again == tryNever || again == tryElsewhere && len(s.targets) == 1 || again == tryAnywhere && x.Attempt.Once {
 		return at, err
 	}
 	now = time.Now()
 	if !x.Deadline.IsZero() && !now.Before(x.Deadline) {
 		return at, err
 	}
-	at, _, err = u.targets[u.picks.next(first)].try(ctx, x, body, now)
+	if second := s.pick(tried, key, balance.Now(now)); second != nil {
+		at, _, err = second.try(ctx, x, body, now)
+	}
 	return at, err
+}
+
+// noTarget refuses a call that nobody can take: DNS gave no address, or all targets are drained.
+func (u *Upstream) noTarget(x *pipeline.Exchange) error {
+	x.Problem.RetryAfter = 1
+	if x.Effect == pipeline.EffectNone {
+		x.Problem.Executed = pipeline.ExecutedNo
+	}
+	return fmt.Errorf("upstream %s has no target to call: %w", u.name, pipeline.UpstreamOpen)
 }
 
 type again uint8
@@ -133,9 +135,17 @@ const (
 func (t *target) try(ctx context.Context, x *pipeline.Exchange, body *h1.Payload, now time.Time) (time.Time, again, error) {
 	x.Attempt.Target = t.addr
 	x.Attempt.Count++
+	t.begin()
+	streams := false
+	defer func() { // also when the code of a view panics
+		if !streams {
+			t.end()
+		}
+	}()
 	for fresh, repeated := false, false; ; now = time.Now() {
 		c, err := t.pool.Acquire(ctx, now, &t.limits, t.until(x, now), fresh)
 		if err != nil {
+			t.unreached(ctx, x, err, now)
 			return now, t.afterConnect(ctx, err, repeated), t.wrap(err)
 		}
 		if !c.AtOnce() {
@@ -144,6 +154,8 @@ func (t *target) try(ctx context.Context, x *pipeline.Exchange, body *h1.Payload
 		out := c.Exchange(ctx, x, &t.limits, t.host, *body, now)
 		switch {
 		case out.Err == nil:
+			streams = out.Streams
+			t.answered(x, &out, now)
 			return out.At, tryNever, nil
 		case out.Idle != h1.IdleFine && out.Reused:
 			continue
@@ -151,7 +163,9 @@ func (t *target) try(ctx context.Context, x *pipeline.Exchange, body *h1.Payload
 			repeated, fresh = true, true
 			x.Attempt.Count++
 			continue
-		case out.Idle != h1.IdleFine && !repeated:
+		}
+		t.broke(&out, now)
+		if out.Idle != h1.IdleFine && !repeated {
 			return now, tryAnywhere, t.wrap(out.Err)
 		}
 		return now, tryNever, t.wrap(out.Err)
@@ -194,23 +208,4 @@ func (t *target) until(x *pipeline.Exchange, now time.Time) time.Time {
 
 func (t *target) wrap(err error) error {
 	return fmt.Errorf("upstream %s, target %s: %w", t.upstream, t.addr, err)
-}
-
-// TargetInfo is a target as the admin API shows it.
-type TargetInfo struct {
-	URL      string
-	Weight   int
-	Open     int // connections, those being dialled included
-	Idle     int
-	InFlight int
-}
-
-// Targets tells about the targets in the order of the document.
-func (u *Upstream) Targets() []TargetInfo {
-	all := make([]TargetInfo, len(u.targets))
-	for i, t := range u.targets {
-		open, idle := t.pool.Stats()
-		all[i] = TargetInfo{URL: t.url, Weight: t.weight, Open: open, Idle: idle, InFlight: open - idle}
-	}
-	return all
 }

@@ -1,15 +1,102 @@
 package upstream
 
-import "github.com/oncegate/oncegate/internal/units"
+import (
+	"net"
+	"strconv"
+	"strings"
 
-// Validate reports what the tags can't say: targets are there, and each is a URL that can be called.
+	"github.com/oncegate/oncegate/internal/units"
+	"github.com/oncegate/oncegate/internal/upstream/health"
+)
+
+// Validate reports what the tags can't say: targets are there or can be found, and each is a URL that can be called.
 func (c *Config) Validate(p units.Problems) {
-	if len(c.Targets) == 0 {
-		p.Missing("targets", "targets are missing: give at least one URL")
+	switch {
+	case len(c.Targets) == 0 && c.DNS == nil:
+		p.Missing("targets", "targets are missing: give at least one URL, or dns: { name, port }")
+	case len(c.Targets) > 0 && c.DNS != nil:
+		p.Key("dns").Add("stands beside targets: an upstream has either")
 	}
 	for i := range c.Targets {
 		if _, problem := parseTarget(c.Targets[i].URL); problem != "" && c.Targets[i].URL != "" {
 			p.Key("targets").Index(i).Add("target %s", problem)
 		}
+	}
+	if len(c.Targets) > maxTargets {
+		p.Key("targets").Add("are %d, more than %d", len(c.Targets), maxTargets)
+	}
+	c.validateHash(p.Key("hash_by"))
+}
+
+// maxTargets keeps tables small; places in them are 16 bits wide.
+const maxTargets = 1000
+
+func (c *Config) validateHash(p units.Problems) {
+	name, header := strings.CutPrefix(c.HashBy, "header:")
+	switch {
+	case c.HashBy == "":
+	case c.Balance != "hash":
+		p.Add("is read by balance: hash only")
+	case header && !isToken(name):
+		p.Add("%q is not the name of a header field", name)
+	case !header && c.HashBy != "client" && c.HashBy != "ip":
+		p.Unknown("key", c.HashBy, []string{"client", "ip", "header:X-Tenant"})
+	}
+}
+
+func isToken(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// Validate checks that the name can be asked for, and the server's address.
+func (c *DNSConfig) Validate(p units.Problems) {
+	if c.Name != "" && !isDNSName(c.Name) {
+		p.Key("name").Add("%q is not a DNS name; scheme and port stand beside it", c.Name)
+	}
+	if c.Resolver == "" {
+		return
+	}
+	host, port, err := net.SplitHostPort(c.Resolver)
+	if n, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || n == 0 || host == "" {
+		p.Key("resolver").Add("%q is not host:port, such as 127.0.0.1:5353", c.Resolver)
+	}
+}
+
+func isDNSName(name string) bool {
+	name = strings.TrimSuffix(name, ".")
+	if len(name) > 253 || net.ParseIP(name) != nil {
+		return false
+	}
+	for _, label := range strings.Split(name, ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// Validate checks that the longest time is one.
+func (c *EjectionConfig) Validate(p units.Problems) {
+	if c.MaxTime < c.Time {
+		p.Key("max_time").Add("is less than time, %s", c.Time)
+	}
+}
+
+// Validate checks what is asked and what is expected.
+func (c *HealthConfig) Validate(p units.Problems) {
+	if c.Type == "grpc" {
+		p.Key("type").Add("grpc is not available in this version, as grpc targets are not")
+	}
+	if !strings.HasPrefix(c.Path, "/") || strings.ContainsAny(c.Path, " #\x7f") || strings.ContainsFunc(c.Path, func(r rune) bool { return r < ' ' || r > '~' }) {
+		p.Key("path").Add("%q is not a path such as /healthz", c.Path)
+	}
+	if _, err := health.ParseStatuses(c.Expect); err != nil {
+		p.Key("expect").Add("%s", err)
 	}
 }

@@ -37,6 +37,7 @@ var feeders = sync.Pool{New: func() any {
 
 // deliver puts the answer into the response. From here on the upstream has answered.
 func (k *call) deliver(h *head) error {
+	k.out.Status = h.status
 	if k.splice(h) {
 		k.x.Effect = pipeline.EffectDone
 		k.noteKeepAlive(h)

@@ -11,6 +11,9 @@ type Outcome struct {
 	Idle   IdleFault // why a connection turned out unusable before anything was sent
 	Reused bool
 	At     time.Time // when the answer's head was complete
+	Status int       // of the answer
+
+	Streams bool // the answer's body is still to come; Watch.Ended tells its end
 }
 
 // Reused tells that the connection carried an exchange before.

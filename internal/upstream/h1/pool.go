@@ -17,11 +17,23 @@ type Limits struct {
 	Watch                                   Watch         // may be nil
 }
 
-// Watch is told why connections that should have been fine were closed. It must not block.
+// Watch is told why connections that should have been fine were closed, and what became of bodies that came as streams. It
+// must not block.
 type Watch interface {
-	Stale()       // the upstream had closed an idle connection; below its limit connections.idle is too long
-	Unsolicited() // the upstream sent bytes that answer nothing
+	Stale()                         // the upstream had closed an idle connection; below its limit connections.idle is too long
+	Unsolicited()                   // the upstream sent bytes that answer nothing
+	Ended(status int, body BodyEnd) // the answer of an outcome with Streams is over; once for each
 }
+
+// BodyEnd is how an answer's body ended.
+type BodyEnd uint8
+
+// The ends.
+const (
+	BodyWhole  BodyEnd = iota
+	BodyBroken         // by the upstream
+	BodyLeft           // nobody wanted the rest
+)
 
 func (l *Limits) note(f IdleFault) {
 	switch {
@@ -221,13 +233,28 @@ func (p *Pool) Expire(now time.Time) {
 // Close closes what is idle; connections in use are closed when their exchange ends.
 func (p *Pool) Close() {
 	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.CloseIdle()
+}
+
+// CloseIdle closes what is unused now.
+func (p *Pool) CloseIdle() {
+	p.mu.Lock()
 	old := p.idle
-	p.idle, p.closed = nil, true
+	p.idle = nil
 	p.open -= len(old)
 	p.mu.Unlock()
 	for _, c := range old {
 		_ = c.nc.Close()
 	}
+}
+
+// Reopen has a closed pool keep connections again.
+func (p *Pool) Reopen() {
+	p.mu.Lock()
+	p.closed = false
+	p.mu.Unlock()
 }
 
 // Stats tells how many connections there are and how many of them are unused.

@@ -28,12 +28,14 @@ type stream struct {
 	left     int64 // bodySized
 	chunks   chunks
 	lim      *Limits
+	status   int
 	err      error // what Read ends with
 }
 
 func (k *call) stream(reusable bool, kind bodyKind, length int64) {
 	k.held = false
-	s := &stream{x: k.x, c: k.c, kind: kind, reusable: reusable, left: length, lim: k.lim}
+	k.out.Streams = true
+	s := &stream{x: k.x, c: k.c, kind: kind, reusable: reusable, left: length, lim: k.lim, status: k.out.Status}
 	k.x.Response.SetStream(s, length)
 }
 
@@ -171,14 +173,23 @@ func (s *stream) end(err error) {
 	case io.EOF:
 		s.err = io.EOF
 		c.settle(s.reusable, time.Now(), s.lim)
+		s.tell(BodyWhole)
 		return
 	case pipeline.ClientGone:
 		s.err = err
+		s.tell(BodyLeft)
 	default:
 		s.x.Attempt.Broken = true
 		s.err = fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
+		s.tell(BodyBroken)
 	}
 	c.pool.drop(c)
+}
+
+func (s *stream) tell(body BodyEnd) {
+	if s.lim.Watch != nil {
+		s.lim.Watch.Ended(s.status, body)
+	}
 }
 
 // Close closes the connection unless the body was read to its end.
@@ -186,6 +197,7 @@ func (s *stream) Close() error {
 	if s.c != nil {
 		s.c.pool.drop(s.c)
 		s.c, s.err = nil, io.ErrClosedPipe
+		s.tell(BodyLeft)
 	}
 	return nil
 }
