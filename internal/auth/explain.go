@@ -126,8 +126,14 @@ func Judge(cfg Config, a *Authority, x *pipeline.Exchange) (string, error) {
 	if who.reason != accepted {
 		return refusalWords(who.reason), who.reason
 	}
+	x.Client = *who.client
+	defer func() { x.Client = pipeline.Client{} }()
 	if failed := g.failed(x, who.claims); failed != nil {
-		return refusalWords(failed.reason) + ": " + failed.words, failed.reason
+		words := refusalWords(failed.reason) + ": " + failed.words
+		if e, ok := failed.matcher.(expressionRule); ok {
+			words += "; it " + e.expression.Why(x, who.claims)
+		}
+		return words, failed.reason
 	}
 	if missing := g.missing(who.claims.scopes); missing != nil {
 		return refusalWords(MissingScope) + ": " + missing.words, MissingScope

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/oncegate/oncegate/internal/auth"
+	"github.com/oncegate/oncegate/internal/auth/expression"
 	"github.com/oncegate/oncegate/internal/dedup"
 	"github.com/oncegate/oncegate/internal/routes"
 	"github.com/oncegate/oncegate/internal/shed"
@@ -19,6 +20,8 @@ import (
 type cross struct {
 	doc  *Document
 	root *node
+
+	compiler *expression.Compiler
 
 	fine      func(path string) bool // nothing was found at the path or above it
 	fineBelow func(path string) bool // nothing was found below it
@@ -65,6 +68,9 @@ func (c *cross) route(p units.Problems, i int) {
 	if given.get("forward") != nil && r.Forward != nil {
 		c.keyHeaders(p.Key("forward").Key("claims"), r.Forward)
 	}
+	if r.Auth != nil && r.Auth.Require.Expression != "" {
+		c.parameters(p.Key("auth").Key("require").Key("expression"), r)
+	}
 	c.traffic(p, r, given)
 	switch {
 	case r.Auth == nil && given.get("auth") == nil:
@@ -85,6 +91,7 @@ func (c *cross) policies(p units.Problems, given *node, who *auth.Config) {
 		for j, name := range who.APIKeys {
 			c.name(q.Key("api_keys").Index(j), "list of API keys", name, sortedNames(c.doc.APIKeys), "api_keys")
 		}
+		c.expression(q.Key("require").Key("expression"), who)
 	}
 }
 

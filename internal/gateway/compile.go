@@ -5,6 +5,7 @@ import (
 
 	"github.com/oncegate/oncegate/internal/access"
 	"github.com/oncegate/oncegate/internal/auth"
+	"github.com/oncegate/oncegate/internal/auth/expression"
 	"github.com/oncegate/oncegate/internal/config"
 	"github.com/oncegate/oncegate/internal/cors"
 	"github.com/oncegate/oncegate/internal/dedup"
@@ -44,7 +45,7 @@ func compile(doc *config.Document, state *State, old *Snapshot) (*Snapshot, erro
 	}
 	authority, err := auth.NewAuthority(doc.Issuers, previous, auth.Deps{
 		Logger: state.Logger, Recorder: state.Metrics, APIKeys: doc.APIKeys, Revocations: revoked, Store: shared,
-		Replays: replays, Nonces: nonces(doc),
+		Replays: replays, Nonces: nonces(doc), Compile: expressions(),
 		FailedShare: float64(doc.Listen.Limits.FailedTokensPerIP), Introspected: state.Metrics.Introspected,
 	})
 	if err != nil {
@@ -189,6 +190,12 @@ func (c *compiler) limit(r *config.RouteConfig, keyed bool) pipeline.Layer {
 	}
 	cfg := ratelimit.LayerConfig{Keyed: keyed, Fields: ratelimit.VersionOf(r.RateLimitFields), Critical: r.Priority == shed.Critical}
 	return ratelimit.New(named, cfg, ratelimit.Deps{Store: c.store, Seats: c.seats, Recorder: c.state.Metrics})
+}
+
+// expressions gives the compiler of require.expression: equal texts are one program.
+func expressions() func(string) (auth.Expression, error) {
+	c := expression.New()
+	return func(text string) (auth.Expression, error) { return c.Compile(text) }
 }
 
 func forward(r *config.RouteConfig) auth.ForwardConfig {
