@@ -99,6 +99,8 @@ type ForwardConfig struct {
 	Claims        map[string]string `yaml:"claims" doc:"Headers and the claims that fill them; a client can never set these itself."`
 	Authorization bool              `yaml:"authorization" default:"false" doc:"Pass the client's Authorization on, and the proof (DPoP) beside it."`
 
+	Token *TokenConfig `yaml:"token" doc:"Send the gateway's own signed token that says who the client is; needs internal_token."`
+
 	APIKey bool `yaml:"api_key" default:"false" doc:"Pass the client's API key on."`
 }
 

@@ -90,6 +90,18 @@ func explainForward(fwd ForwardConfig) []string {
 	for _, header := range slices.Sorted(maps.Keys(fwd.Claims)) {
 		lines = append(lines, fmt.Sprintf("header %s upstream is claim %s; a client can't set it", header, fwd.Claims[header]))
 	}
+	if t := fwd.Token; t != nil {
+		line := "header " + t.header() + " upstream is a token of the gateway"
+		if t.Audience != "" {
+			line += " for audience " + t.Audience
+		} else {
+			line += " for that upstream"
+		}
+		if len(t.Claims) > 0 {
+			line += " with claims " + strings.Join(t.Claims, ", ")
+		}
+		lines = append(lines, line+"; it is removed where nobody is identified")
+	}
 	if fwd.Authorization {
 		lines = append(lines, "the client's Authorization goes upstream, and its DPoP")
 	}

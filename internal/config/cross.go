@@ -33,6 +33,7 @@ func (c *cross) check(p units.Problems) {
 	if given := c.root.get("defaults"); given != nil {
 		d := &c.doc.Defaults
 		c.policies(p.Key("defaults"), given, d.Auth)
+		c.forward(p.Key("defaults").Key("forward"), d.Forward)
 		c.limits(p.Key("defaults"), given, d.RateLimits, d.FailedLogins, true)
 	}
 	for i := range c.doc.Routes {
@@ -65,8 +66,8 @@ func (c *cross) route(p units.Problems, i int) {
 	if given.get("rate_limits") == nil {
 		c.inherited(p.Key("rate_limits"), r)
 	}
-	if given.get("forward") != nil && r.Forward != nil {
-		c.keyHeaders(p.Key("forward").Key("claims"), r.Forward)
+	if given.get("forward") != nil {
+		c.forward(p.Key("forward"), r.Forward)
 	}
 	if r.Auth != nil && r.Auth.Require.Expression != "" {
 		c.parameters(p.Key("auth").Key("require").Key("expression"), r)
@@ -109,13 +110,25 @@ func (c *cross) asked(p units.Problems, names []string) {
 	}
 }
 
-// keyHeaders: what carries keys of clients is stripped where it carries claims, and no key would ever arrive.
-func (c *cross) keyHeaders(p units.Problems, fwd *auth.ForwardConfig) {
+// forward: what carries keys of clients is stripped where it carries claims or tokens, and no key would ever arrive.
+func (c *cross) forward(p units.Problems, fwd *auth.ForwardConfig) {
+	if fwd == nil {
+		return
+	}
 	taken := auth.KeyHeaders(c.doc.APIKeys)
 	for _, header := range sortedNames(fwd.Claims) {
 		if slices.Contains(taken, strings.ToLower(header)) {
-			p.Key(header).Add("header %s carries API keys and can't carry a claim", header)
+			p.Key("claims").Key(header).Add("header %s carries API keys and can't carry a claim", header)
 		}
+	}
+	if fwd.Token == nil {
+		return
+	}
+	if slices.Contains(taken, strings.ToLower(fwd.Token.Header)) {
+		p.Key("token").Key("header").Add("header %s carries API keys and can't carry a token", fwd.Token.Header)
+	}
+	if c.doc.Signing == nil && c.fine("internal_token") {
+		p.Key("token").Add("needs internal_token, which says who signs: issuer and keys")
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 
 	"github.com/oncegate/oncegate/internal/auth"
 	"github.com/oncegate/oncegate/internal/auth/expression"
-	"github.com/oncegate/oncegate/internal/routes"
 	"github.com/oncegate/oncegate/internal/units"
 )
 
@@ -37,7 +36,7 @@ func (c *cross) parameters(p units.Problems, r *RouteConfig) {
 	if err != nil {
 		return
 	}
-	names := routes.ParamNames(r.Match.Path)
+	names := pathParams(r.Match.Path)
 	for _, name := range program.Uses.Params {
 		if !slices.Contains(names, name) {
 			p.Unknown("path parameter", name, names)

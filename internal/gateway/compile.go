@@ -6,6 +6,7 @@ import (
 	"github.com/oncegate/oncegate/internal/access"
 	"github.com/oncegate/oncegate/internal/auth"
 	"github.com/oncegate/oncegate/internal/auth/expression"
+	"github.com/oncegate/oncegate/internal/auth/signing"
 	"github.com/oncegate/oncegate/internal/config"
 	"github.com/oncegate/oncegate/internal/cors"
 	"github.com/oncegate/oncegate/internal/dedup"
@@ -32,8 +33,13 @@ type compiler struct {
 func compile(doc *config.Document, state *State, old *Snapshot) (*Snapshot, error) {
 	c := &compiler{doc: doc, state: state, snap: &Snapshot{Document: doc, Upstreams: map[string]*upstream.Upstream{}, checks: map[string]dedup.Check{}, executions: map[string]pipeline.Handler{}, questions: map[string]pipeline.Handler{}, splits: map[string]*traffic.Split{}}}
 	var previous *auth.Authority
+	var signer *signing.Signer
 	if old != nil {
-		previous = old.Authority
+		previous, signer = old.Authority, old.Signer
+	}
+	var err error
+	if c.snap.Signer, err = signing.New(doc.Signing, signer); err != nil {
+		return nil, fmt.Errorf("internal_token: %w", err)
 	}
 	revoked, shared, err := state.shareRevocations(doc)
 	if err != nil {
@@ -172,7 +178,7 @@ func (c *compiler) executions(r *config.RouteConfig, p parts, preflight pipeline
 		return err
 	}
 	p.dedup, p.admit, p.shed = nil, nil, nil // who asks what became of a write is let in under overload, too
-	p.rewrite, p.fallback, p.mirror, p.retry, p.breaker, p.bulkhead = nil, nil, nil, nil, nil, nil
+	p.rewrite, p.fallback, p.mirror, p.token, p.retry, p.breaker, p.bulkhead = nil, nil, nil, nil, nil, nil, nil
 	if len(r.RateLimits) > 0 {
 		p.limit = c.limit(r, false)
 	}

@@ -136,12 +136,3 @@ func (p *pattern) compare(q *pattern) int {
 	}
 	return 0
 }
-
-// ParamNames lists the parameters of a path as the document writes it, in order; none for a path that is broken.
-func ParamNames(path string) []string {
-	p, err := parse(path)
-	if err != nil {
-		return nil
-	}
-	return p.names
-}
