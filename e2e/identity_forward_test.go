@@ -241,11 +241,32 @@ func TestKeyedWritesDoNotDependOnTheToken(t *testing.T) {
 	}
 }
 
+// Each upstream gets a token for itself: the arms of a split, and who takes over. A copy gets none.
+func TestEveryUpstreamHasItsOwnToken(t *testing.T) {
+	key := newSigningKey(t)
+	up, copies := newMirror(t), make(chan http.Header, 8)
+	second := serve(t, func(_ http.ResponseWriter, r *http.Request) { copies <- r.Header.Clone() })
+	g := begin(t, fmt.Sprintf(`internal_token: { issuer: "https://gw.test", keys: [%q] }
+upstreams: { orders: { targets: [%q] }, down: { targets: ["http://%s"], retry: {} }, copy: { targets: [%q] } }
+defaults: { auth: { issuers: [main] }, forward: { token: {} } }
+routes:
+  - { id: split, match: { path: /split }, to: { split: [ { upstream: orders, weight: 100 }, { upstream: down, weight: 0 } ] } }
+  - { id: fallback, match: { path: /fallback }, to: down, fallback: [ { on: [connect], upstream: orders } ] }
+  - { id: mirror, match: { path: /mirror }, to: { upstream: orders, mirror: { upstream: copy, share: 100%%, secrets: true } } }
+`, key, up.url, freePort(t), second.url))
+	for _, path := range []string{"/split", "/fallback", "/mirror"} {
+		g.vouched("Authorization", "orders", path, "Authorization: Bearer "+hs(t))
+	}
+	if got := <-copies; got.Get("Authorization") != "" {
+		t.Errorf("a copy carries %q", got.Get("Authorization"))
+	}
+}
+
 func TestTokensAreCheckedAndExplained(t *testing.T) {
 	key := newSigningKey(t)
 	g := prepare(t, vouchingBody("http://127.0.0.1:9", "127.0.0.1:9", key))
 	code, out, _ := command(t, "", "explain", "-config", g.file, "GET", "http://x/plain", "-H", "Authorization: Bearer "+hs(t))
-	if code != 0 || !strings.Contains(out, "header Authorization upstream is a token of the gateway for audience orders with claims tenant, roles") {
+	if code != 0 || !strings.Contains(out, "header Authorization upstream is a token of the gateway for that upstream with claims tenant, roles") {
 		t.Errorf("%d %s", code, out)
 	}
 	for old, c := range map[string][2]string{

@@ -66,6 +66,8 @@ func TestExpressionsAreChecked(t *testing.T) {
 		{"forward: { claims", "forward: { token: {}, claims", "routes[1].forward.token: needs internal_token"},
 		{"forward: { claims", "forward: { token: { header: x-partner }, claims", "routes[1].forward.token.header: header x-partner carries API keys"},
 		{"forward: { claims", "forward: { token: { header: x-user }, claims", "X-User carries a claim already"},
+		{"forward: { claims", "rewrite: { request_headers: { set: { x_user: a } } }\n    forward: { claims", "routes[1].rewrite.request_headers.set.x_user: forward fills x_user already"},
+		{"forward: { claims", "rewrite: { request_headers: { remove: [x-user] } }\n    forward: { claims", "routes[1].rewrite.request_headers.remove[0]: forward fills x-user"},
 		{"defaults: {", "defaults: { forward: { token: {} },", "defaults.forward.token: needs internal_token"},
 		{"defaults: {", "internal_token: { issuer: gw, keys: [] }\ndefaults: {", "internal_token.keys"},
 		{"defaults: {", "internal_token: { issuer: gw, keys: [a], ttl: 1h }\ndefaults: {", "internal_token.ttl"},

@@ -72,6 +72,7 @@ func (c *cross) route(p units.Problems, i int) {
 	if r.Auth != nil && r.Auth.Require.Expression != "" {
 		c.parameters(p.Key("auth").Key("require").Key("expression"), r)
 	}
+	c.rewritten(p.Key("rewrite").Key("request_headers"), r)
 	c.traffic(p, r, given)
 	switch {
 	case r.Auth == nil && given.get("auth") == nil:

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/oncegate/oncegate/internal/auth"
 	"github.com/oncegate/oncegate/internal/auth/expression"
@@ -40,6 +41,27 @@ func (c *cross) parameters(p units.Problems, r *RouteConfig) {
 	for _, name := range program.Uses.Params {
 		if !slices.Contains(names, name) {
 			p.Unknown("path parameter", name, names)
+		}
+	}
+}
+
+// rewritten: what says who asks is decided by forward alone, in every spelling.
+func (c *cross) rewritten(p units.Problems, r *RouteConfig) {
+	if r.Forward == nil || r.Rewrite == nil {
+		return
+	}
+	own := auth.Guarded(*r.Forward)
+	taken := func(name string) bool {
+		return slices.Contains(own, strings.ReplaceAll(strings.ToLower(name), "_", "-"))
+	}
+	for _, name := range sortedNames(r.Rewrite.Request.Set) {
+		if taken(name) {
+			p.Key("set").Key(name).Add("forward fills %s already", name)
+		}
+	}
+	for i, name := range r.Rewrite.Request.Remove {
+		if taken(name) {
+			p.Key("remove").Index(i).Add("forward fills %s", name)
 		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/golang-jwt/jwt/v5"
 	"go.uber.org/goleak"
 
@@ -139,6 +140,34 @@ func TestThumbprint(t *testing.T) {
 	x, err := base64.RawURLEncoding.DecodeString("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")
 	if err != nil || thumbprint(x) != "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k" {
 		t.Error(thumbprint(x), err)
+	}
+}
+
+// A second library agrees on the signature, on the keys and on their names.
+func TestGoJoseAgrees(t *testing.T) {
+	s := signer(t, nil, privateFile(t, newKey(t)), publicFile(t, newKey(t)))
+	value, err := s.Authorization(grant(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var set jose.JSONWebKeySet
+	if err := json.Unmarshal(s.JWKS(), &set); err != nil || len(set.Keys) != 2 {
+		t.Fatal(set, err)
+	}
+	for _, k := range set.Keys {
+		if sum, err := k.Thumbprint(crypto.SHA256); err != nil || base64.RawURLEncoding.EncodeToString(sum) != k.KeyID || !k.IsPublic() {
+			t.Error(k.KeyID, err)
+		}
+	}
+	signed, err := jose.ParseSigned(string(Token(value)), []jose.SignatureAlgorithm{jose.EdDSA})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := signed.Verify(set.Key(signed.Signatures[0].Header.KeyID)[0]); err != nil {
+		t.Error(err)
+	}
+	if _, err := signed.Verify(set.Keys[1]); err == nil {
+		t.Error("another key verifies it, too")
 	}
 }
 
