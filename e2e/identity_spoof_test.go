@@ -22,8 +22,8 @@ routes:
   - { id: ruled, match: { path: /ruled }, auth: { issuers: [main], require: { expression: 'claims.sub == "alice" && !("x-user-id" in request.headers)' } }, forward: { claims: { X-User-Id: sub } }, to: up }
 `
 
-// spellings are the ways in which a client tries to say a field that only the gateway may set.
-func spellings(name string) []string {
+// spellingsOf are the ways in which a client tries to say a field that only the gateway may set.
+func spellingsOf(name string) []string {
 	under, one := strings.ReplaceAll(name, "-", "_"), strings.Replace(name, "-", "_", 1)
 	low, up := strings.ToLower(name), strings.ToUpper(name)
 	return []string{
@@ -55,8 +55,8 @@ func TestCases71To73SpoofedFields(t *testing.T) {
 				"/open": {}, "/open-forward": {}, "/maybe": {}, "/bearer": {bearer, "alice"}, "/token": {bearer, "alice"}, "/key": {key, "acme"}, "/both": {key, ""}, "/ruled": {bearer, "alice"},
 			} {
 				for _, field := range []string{"X-User-Id", "X-Tenant", "X-Internal-Token"} {
-					for _, spelling := range spellings(field) {
-						g.spoof(t, up, path, spelling, own.credential, own.user)
+					for _, spelling := range spellingsOf(field) {
+						g.spoofs(t, up, path, spelling, own.credential, own.user)
 					}
 				}
 			}
@@ -65,7 +65,7 @@ func TestCases71To73SpoofedFields(t *testing.T) {
 	}
 }
 
-func (g *gateway) spoof(t *testing.T, up *mirror, path, spelling, credential, user string) {
+func (g *gateway) spoofs(t *testing.T, up *mirror, path, spelling, credential, user string) {
 	t.Helper()
 	before := up.count.Load()
 	got := speak(t, g.address, line("GET", path, spelling, credential))
