@@ -46,6 +46,7 @@ func New(cfg config.AdminConfig, g *gateway.Gateway, reload *gateway.Reloader, l
 	s.app.Get("/livez", func(c *fiber.Ctx) error { return c.SendString("ok\n") })
 	s.app.Get("/readyz", s.readyz)
 	s.app.Get("/metrics", s.metrics)
+	s.app.Get("/.well-known/jwks.json", s.jwks)
 	api := s.app.Group("/api/v1", s.guard)
 	api.Get("/routes", s.routes)
 	api.Put("/routes/:id/split", s.putSplit)
@@ -79,6 +80,17 @@ func (s *Server) metrics(c *fiber.Ctx) error {
 	}
 	c.Set(fiber.HeaderContentType, kind)
 	return c.Send(body)
+}
+
+// jwks publishes the public keys of the gateway's own tokens. It is open as metrics are: upstreams verify with them.
+func (s *Server) jwks(c *fiber.Ctx) error {
+	signer := s.gateway.Snapshot().Signer
+	if signer == nil {
+		return problem(c, pipeline.NotFound)
+	}
+	c.Set(fiber.HeaderContentType, "application/jwk-set+json")
+	c.Set(fiber.HeaderCacheControl, "public, max-age=300")
+	return c.Send(signer.JWKS())
 }
 
 // guard keeps out foreign pages (by Origin), names that were rebound to this address (by Host), and callers without the token.

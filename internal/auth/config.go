@@ -75,7 +75,7 @@ type Require struct {
 	Methods    []string              `yaml:"methods" nonempty:"true" doc:"Methods that the client may use."`
 	ACR        []string              `yaml:"acr" nonempty:"true" doc:"Kinds of login, claim acr, of which it must have been one (RFC 9470)."`
 	MaxAge     units.Duration        `yaml:"max_age" doc:"How long ago the login, claim auth_time, may be (RFC 9470)."`
-	Expression string                `yaml:"expression" later:"true" doc:"An expression that must be true; an error denies."`
+	Expression string                `yaml:"expression" nonempty:"true" doc:"A rule in CEL that must give true; an error denies."`
 }
 
 // RoleRule names roles and the claim that lists them.
@@ -98,6 +98,8 @@ type OneOrMany []string
 type ForwardConfig struct {
 	Claims        map[string]string `yaml:"claims" doc:"Headers and the claims that fill them; a client can never set these itself."`
 	Authorization bool              `yaml:"authorization" default:"false" doc:"Pass the client's Authorization on, and the proof (DPoP) beside it."`
+
+	Token *TokenConfig `yaml:"token" doc:"Send the gateway's own signed token that says who the client is; needs internal_token."`
 
 	APIKey bool `yaml:"api_key" default:"false" doc:"Pass the client's API key on."`
 }

@@ -90,6 +90,18 @@ func explainForward(fwd ForwardConfig) []string {
 	for _, header := range slices.Sorted(maps.Keys(fwd.Claims)) {
 		lines = append(lines, fmt.Sprintf("header %s upstream is claim %s; a client can't set it", header, fwd.Claims[header]))
 	}
+	if t := fwd.Token; t != nil {
+		line := "header " + t.header() + " upstream is a token of the gateway"
+		if t.Audience != "" {
+			line += " for audience " + t.Audience
+		} else {
+			line += " for that upstream"
+		}
+		if len(t.Claims) > 0 {
+			line += " with claims " + strings.Join(t.Claims, ", ")
+		}
+		lines = append(lines, line+"; it is removed where nobody is identified")
+	}
 	if fwd.Authorization {
 		lines = append(lines, "the client's Authorization goes upstream, and its DPoP")
 	}
@@ -126,8 +138,14 @@ func Judge(cfg Config, a *Authority, x *pipeline.Exchange) (string, error) {
 	if who.reason != accepted {
 		return refusalWords(who.reason), who.reason
 	}
+	x.Client = *who.client
+	defer func() { x.Client = pipeline.Client{} }()
 	if failed := g.failed(x, who.claims); failed != nil {
-		return refusalWords(failed.reason) + ": " + failed.words, failed.reason
+		words := refusalWords(failed.reason) + ": " + failed.words
+		if e, ok := failed.matcher.(expressionRule); ok {
+			words += "; it " + e.expression.Why(x, who.claims)
+		}
+		return words, failed.reason
 	}
 	if missing := g.missing(who.claims.scopes); missing != nil {
 		return refusalWords(MissingScope) + ": " + missing.words, MissingScope

@@ -81,6 +81,9 @@ func Guarded(fwd ...ForwardConfig) []string {
 		for header := range f.Claims {
 			names = append(names, strings.ToLower(header))
 		}
+		if f.Token != nil && !f.Token.inAuthorization() {
+			names = append(names, strings.ToLower(f.Token.Header))
+		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

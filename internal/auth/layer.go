@@ -153,8 +153,18 @@ func (g *gate) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	return err
 }
 
-// authorize judges what the route demands, and passes on what the route forwards.
+// authorize judges what the route demands, and passes on what the route forwards. Rules see the client; nobody else does
+// before all of them hold.
 func (g *gate) authorize(x *pipeline.Exchange, who *identified) Reason {
+	x.Client = *who.client
+	reason := g.judge(x, who)
+	if reason != accepted {
+		x.Client = pipeline.Client{}
+	}
+	return reason
+}
+
+func (g *gate) judge(x *pipeline.Exchange, who *identified) Reason {
 	if failed := g.failed(x, who.claims); failed != nil {
 		switch {
 		case failed.challenge != nil && who.scheme == bearerScheme:
@@ -174,7 +184,6 @@ func (g *gate) authorize(x *pipeline.Exchange, who *identified) Reason {
 	if !g.forward.apply(x, who.claims) {
 		return TooManyHeaders
 	}
-	x.Client = *who.client
 	return accepted
 }
 

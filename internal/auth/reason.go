@@ -59,6 +59,7 @@ const (
 	NoRevocations
 	NoReplays
 	TooManyHeaders
+	NotSigned
 	reasons
 )
 
@@ -117,6 +118,7 @@ var reasonTable = [reasons]struct {
 	NoRevocations:     {"no_revocations", "what was revoked is not known", pipeline.AuthUnavailable},
 	NoReplays:         {"no_replays", "nobody knows whether the proof was used before", pipeline.AuthUnavailable},
 	TooManyHeaders:    {"too_many_headers", "more headers are to be set than fit", pipeline.Internal},
+	NotSigned:         {"not_signed", "the token for the upstream could not be signed", pipeline.Internal},
 }
 
 // Error is the refusal's slug and the reason.

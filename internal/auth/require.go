@@ -26,9 +26,11 @@ type matcher interface {
 	matches(x *pipeline.Exchange, c *claims) bool
 }
 
-// Expression is a compiled rule of an expression language. An error denies, as false does.
+// Expression is a compiled rule of an expression language. An error denies, as false does. Why says what it gives and why,
+// for the operator only.
 type Expression interface {
-	Allows(x *pipeline.Exchange, claims pipeline.Claims) (bool, error)
+	Allows(x *pipeline.Exchange, claims Values) (bool, error)
+	Why(x *pipeline.Exchange, claims Values) string
 }
 
 // ruleset collects rules.

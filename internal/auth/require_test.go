@@ -160,10 +160,12 @@ type saying struct {
 	err     error
 }
 
-func (s saying) Allows(x *pipeline.Exchange, c pipeline.Claims) (bool, error) {
-	sub, _ := c.Claim("sub")
+func (s saying) Allows(x *pipeline.Exchange, c Values) (bool, error) {
+	sub, _ := c.Value("sub")
 	return s.allowed && sub == "alice" && string(x.Request.Method()) == "GET", s.err
 }
+
+func (s saying) Why(*pipeline.Exchange, Values) string { return "is not true" }
 
 // Case 51: an expression that is false or fails denies; one that does not compile never serves.
 func TestCase51Expressions(t *testing.T) {

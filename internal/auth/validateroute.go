@@ -119,6 +119,9 @@ var reserved = []string{
 
 // Validate finds headers that claims can't fill and two spellings of one header.
 func (c *ForwardConfig) Validate(p units.Problems) {
+	if c.Token != nil {
+		c.Token.validate(p.Key("token"), c)
+	}
 	p = p.Key("claims")
 	if len(c.Claims) > maxForwardedClaims {
 		p.Add("at most %d claims can be forwarded", maxForwardedClaims)

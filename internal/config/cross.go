@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/oncegate/oncegate/internal/auth"
+	"github.com/oncegate/oncegate/internal/auth/expression"
 	"github.com/oncegate/oncegate/internal/dedup"
 	"github.com/oncegate/oncegate/internal/routes"
 	"github.com/oncegate/oncegate/internal/shed"
@@ -20,6 +21,8 @@ type cross struct {
 	doc  *Document
 	root *node
 
+	compiler *expression.Compiler
+
 	fine      func(path string) bool // nothing was found at the path or above it
 	fineBelow func(path string) bool // nothing was found below it
 }
@@ -30,6 +33,7 @@ func (c *cross) check(p units.Problems) {
 	if given := c.root.get("defaults"); given != nil {
 		d := &c.doc.Defaults
 		c.policies(p.Key("defaults"), given, d.Auth)
+		c.forward(p.Key("defaults").Key("forward"), d.Forward)
 		c.limits(p.Key("defaults"), given, d.RateLimits, d.FailedLogins, true)
 	}
 	for i := range c.doc.Routes {
@@ -62,9 +66,13 @@ func (c *cross) route(p units.Problems, i int) {
 	if given.get("rate_limits") == nil {
 		c.inherited(p.Key("rate_limits"), r)
 	}
-	if given.get("forward") != nil && r.Forward != nil {
-		c.keyHeaders(p.Key("forward").Key("claims"), r.Forward)
+	if given.get("forward") != nil {
+		c.forward(p.Key("forward"), r.Forward)
 	}
+	if r.Auth != nil && r.Auth.Require.Expression != "" {
+		c.parameters(p.Key("auth").Key("require").Key("expression"), r)
+	}
+	c.rewritten(p.Key("rewrite").Key("request_headers"), r)
 	c.traffic(p, r, given)
 	switch {
 	case r.Auth == nil && given.get("auth") == nil:
@@ -85,6 +93,7 @@ func (c *cross) policies(p units.Problems, given *node, who *auth.Config) {
 		for j, name := range who.APIKeys {
 			c.name(q.Key("api_keys").Index(j), "list of API keys", name, sortedNames(c.doc.APIKeys), "api_keys")
 		}
+		c.expression(q.Key("require").Key("expression"), who)
 	}
 }
 
@@ -102,13 +111,25 @@ func (c *cross) asked(p units.Problems, names []string) {
 	}
 }
 
-// keyHeaders: what carries keys of clients is stripped where it carries claims, and no key would ever arrive.
-func (c *cross) keyHeaders(p units.Problems, fwd *auth.ForwardConfig) {
+// forward: what carries keys of clients is stripped where it carries claims or tokens, and no key would ever arrive.
+func (c *cross) forward(p units.Problems, fwd *auth.ForwardConfig) {
+	if fwd == nil {
+		return
+	}
 	taken := auth.KeyHeaders(c.doc.APIKeys)
 	for _, header := range sortedNames(fwd.Claims) {
 		if slices.Contains(taken, strings.ToLower(header)) {
-			p.Key(header).Add("header %s carries API keys and can't carry a claim", header)
+			p.Key("claims").Key(header).Add("header %s carries API keys and can't carry a claim", header)
 		}
+	}
+	if fwd.Token == nil {
+		return
+	}
+	if slices.Contains(taken, strings.ToLower(fwd.Token.Header)) {
+		p.Key("token").Key("header").Add("header %s carries API keys and can't carry a token", fwd.Token.Header)
+	}
+	if c.doc.Signing == nil && c.fine("internal_token") {
+		p.Key("token").Add("needs internal_token, which says who signs: issuer and keys")
 	}
 }
 

@@ -3,6 +3,7 @@ package config
 import (
 	"github.com/oncegate/oncegate/internal/access"
 	"github.com/oncegate/oncegate/internal/auth"
+	"github.com/oncegate/oncegate/internal/auth/signing"
 	"github.com/oncegate/oncegate/internal/breaker"
 	"github.com/oncegate/oncegate/internal/bulkhead"
 	"github.com/oncegate/oncegate/internal/cors"
@@ -31,6 +32,7 @@ type Document struct {
 	Vaults     map[string]vault.Config       `yaml:"vaults" doc:"Where secrets written as ${vault:NAME/path#field} come from."`
 	Issuers    map[string]auth.IssuerConfig  `yaml:"issuers" doc:"Who signs tokens."`
 	APIKeys    map[string]auth.APIKeysConfig `yaml:"api_keys" doc:"Lists of API keys."`
+	Signing    *signing.Config               `yaml:"internal_token" doc:"How the gateway signs the tokens that forward.token sends upstream."`
 	RateLimits map[string]ratelimit.Config   `yaml:"rate_limits" doc:"Named limits; all routes that use a name count together."`
 	Shedding   shed.Config                   `yaml:"shedding" doc:"What this process refuses when it has too much to do."`
 	Flags      *flags.Config                 `yaml:"flags" doc:"Feature flags, in a file of their own."`

@@ -20,6 +20,9 @@ func (r *Result) Files() error {
 		cfg := r.Document.Issuers[name]
 		cfg.CheckFiles(found.Key("issuers").Key(name))
 	}
+	if t := r.Document.Signing; t != nil {
+		t.CheckFiles(found.Key("internal_token"))
+	}
 	if t := r.Document.Listen.TLS; t != nil {
 		for i, c := range t.Certificates {
 			if _, err := tls.LoadX509KeyPair(c.Cert, c.Key); err != nil {

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/oncegate/oncegate/internal/auth/expression"
 	"github.com/oncegate/oncegate/internal/units"
 	"github.com/oncegate/oncegate/internal/vault"
 )
@@ -130,7 +131,7 @@ func examine(doc *Document, root *node, r *report) {
 	merge(doc, root)
 	together := units.NewProblems()
 	c := &cross{
-		doc: doc, root: root,
+		doc: doc, root: root, compiler: expression.New(),
 		fine:      func(path string) bool { return !r.covered(path) },
 		fineBelow: func(path string) bool { return !r.below(path) },
 	}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/oncegate/oncegate/internal/access"
 	"github.com/oncegate/oncegate/internal/auth"
+	"github.com/oncegate/oncegate/internal/auth/expression"
+	"github.com/oncegate/oncegate/internal/auth/signing"
 	"github.com/oncegate/oncegate/internal/config"
 	"github.com/oncegate/oncegate/internal/cors"
 	"github.com/oncegate/oncegate/internal/dedup"
@@ -34,8 +36,13 @@ type compiler struct {
 func compile(doc *config.Document, state *State, old *Snapshot) (*Snapshot, error) {
 	c := &compiler{doc: doc, state: state, snap: &Snapshot{Document: doc, Upstreams: map[string]*upstream.Upstream{}, checks: map[string]dedup.Check{}, executions: map[string]pipeline.Handler{}, questions: map[string]pipeline.Handler{}, splits: map[string]*traffic.Split{}}}
 	var previous *auth.Authority
+	var signer *signing.Signer
 	if old != nil {
-		previous = old.Authority
+		previous, signer = old.Authority, old.Signer
+	}
+	var err error
+	if c.snap.Signer, err = signing.New(doc.Signing, signer); err != nil {
+		return nil, fmt.Errorf("internal_token: %w", err)
 	}
 	revoked, shared, err := state.shareRevocations(doc)
 	if err != nil {
@@ -47,7 +54,7 @@ func compile(doc *config.Document, state *State, old *Snapshot) (*Snapshot, erro
 	}
 	authority, err := auth.NewAuthority(doc.Issuers, previous, auth.Deps{
 		Logger: state.Logger, Recorder: state.Metrics, APIKeys: doc.APIKeys, Revocations: revoked, Store: shared,
-		Replays: replays, Nonces: nonces(doc),
+		Replays: replays, Nonces: nonces(doc), Compile: expressions(),
 		FailedShare: float64(doc.Listen.Limits.FailedTokensPerIP), Introspected: state.Metrics.Introspected,
 	})
 	if err != nil {
@@ -175,7 +182,7 @@ func (c *compiler) executions(r *config.RouteConfig, p parts, preflight pipeline
 		return err
 	}
 	p.dedup, p.admit, p.shed = nil, nil, nil // who asks what became of a write is let in under overload, too
-	p.rewrite, p.fallback, p.mirror, p.retry, p.breaker, p.bulkhead = nil, nil, nil, nil, nil, nil
+	p.rewrite, p.fallback, p.mirror, p.token, p.retry, p.breaker, p.bulkhead = nil, nil, nil, nil, nil, nil, nil
 	if len(r.RateLimits) > 0 {
 		p.limit = c.limit(r, false)
 	}
@@ -193,6 +200,12 @@ func (c *compiler) limit(r *config.RouteConfig, keyed bool) pipeline.Layer {
 	}
 	cfg := ratelimit.LayerConfig{Keyed: keyed, Fields: ratelimit.VersionOf(r.RateLimitFields), Critical: r.Priority == shed.Critical}
 	return ratelimit.New(named, cfg, ratelimit.Deps{Store: c.store, Seats: c.seats, Recorder: c.state.Metrics})
+}
+
+// expressions gives the compiler of require.expression: equal texts are one program.
+func expressions() func(string) (auth.Expression, error) {
+	c := expression.New()
+	return func(text string) (auth.Expression, error) { return c.Compile(text) }
 }
 
 func forward(r *config.RouteConfig) auth.ForwardConfig {

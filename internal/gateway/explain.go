@@ -220,7 +220,7 @@ func decide(doc *config.Document, r *config.RouteConfig, x *pipeline.Exchange, l
 	for _, name := range r.Auth.Issuers {
 		issuers[name] = doc.Issuers[name]
 	}
-	authority, err := auth.NewAuthority(issuers, nil, auth.Deps{Logger: logger, APIKeys: doc.APIKeys, Replays: dpop.Forget{}, Nonces: nonces(doc)})
+	authority, err := auth.NewAuthority(issuers, nil, auth.Deps{Logger: logger, APIKeys: doc.APIKeys, Replays: dpop.Forget{}, Nonces: nonces(doc), Compile: expressions()})
 	if err != nil {
 		return err.Error(), err
 	}

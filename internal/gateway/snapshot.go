@@ -9,6 +9,7 @@ import (
 	"github.com/oncegate/oncegate/internal/access"
 	"github.com/oncegate/oncegate/internal/answer"
 	"github.com/oncegate/oncegate/internal/auth"
+	"github.com/oncegate/oncegate/internal/auth/signing"
 	"github.com/oncegate/oncegate/internal/config"
 	"github.com/oncegate/oncegate/internal/cors"
 	"github.com/oncegate/oncegate/internal/dedup"
@@ -36,6 +37,7 @@ type Snapshot struct {
 	Document  *config.Document
 	Upstreams map[string]*upstream.Upstream
 	Authority *auth.Authority
+	Signer    *signing.Signer // of the gateway's own tokens; nil without internal_token
 
 	table    *routes.Table[*Plan]
 	guarded  *wire.Names // fields that some route sets: no client can send them, on any route

@@ -4,7 +4,7 @@ import "github.com/oncegate/oncegate/internal/pipeline"
 
 // parts are the layers of one route; a nil one is left out.
 type parts struct {
-	observe, status, headers, cors, access, deadline, shed, admit, logins, auth, limit, version, dedup, rewrite, fallback, mirror, retry, breaker, bulkhead pipeline.Layer
+	observe, status, headers, cors, access, deadline, shed, admit, logins, auth, limit, version, dedup, rewrite, fallback, mirror, token, retry, breaker, bulkhead pipeline.Layer
 
 	end pipeline.Handler
 }
@@ -31,6 +31,7 @@ func stack(p parts) pipeline.Handler {
 		p.fallback, // another upstream, or an answer, while that executes nothing twice
 		p.mirror,   // a copy of what goes upstream
 		// split: an end with branches; below this line everything is per upstream
+		p.token,    // signs who asks, for this upstream; nothing that is refused or replayed above is signed, no copy is
 		p.retry,    // each try goes through all that follows, under one budget per upstream
 		p.breaker,  // judges every try; its own refusals never count
 		p.bulkhead, // a place is given back with the answer's last byte

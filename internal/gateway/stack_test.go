@@ -22,13 +22,13 @@ func TestStackOrder(t *testing.T) {
 		}
 	}
 	h := stack(parts{
-		breaker: mark("breaker"), dedup: mark("dedup"), limit: mark("limit"), auth: mark("auth"), logins: mark("logins"), admit: mark("admit"), shed: mark("shed"), deadline: mark("deadline"), observe: mark("observe"), headers: mark("headers"), cors: mark("cors"), access: mark("access"),
+		breaker: mark("breaker"), dedup: mark("dedup"), token: mark("token"), limit: mark("limit"), auth: mark("auth"), logins: mark("logins"), admit: mark("admit"), shed: mark("shed"), deadline: mark("deadline"), observe: mark("observe"), headers: mark("headers"), cors: mark("cors"), access: mark("access"),
 		end: pipeline.HandlerFunc(func(context.Context, *pipeline.Exchange) error { seen = append(seen, "end"); return nil }),
 	})
 	if err := h.Serve(t.Context(), &pipeline.NewMemory("GET", "/").Exchange); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(seen, " "); got != "observe headers cors access deadline shed admit logins auth limit dedup breaker end" {
+	if got := strings.Join(seen, " "); got != "observe headers cors access deadline shed admit logins auth limit dedup token breaker end" {
 		t.Errorf("the order is %s", got)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/oncegate/oncegate/internal/auth"
 	"github.com/oncegate/oncegate/internal/config"
 	"github.com/oncegate/oncegate/internal/dedup"
 	"github.com/oncegate/oncegate/internal/flags"
@@ -35,7 +36,7 @@ func (c *compiler) route(r *config.RouteConfig, p *parts) (dedup.Admits, error) 
 	if err != nil {
 		return nil, err
 	}
-	return c.fallback(r, p, admits), nil
+	return c.fallback(r, p, admits)
 }
 
 // destination sets the end of a plan.
@@ -49,6 +50,9 @@ func (c *compiler) destination(r *config.RouteConfig, p *parts) (admits dedup.Ad
 		return c.split(r, p)
 	default:
 		p.end = c.snap.Upstreams[to.Upstream]
+		if p.token, err = auth.NewToken(forward(r), to.Upstream, c.snap.Signer); err != nil {
+			return nil, err
+		}
 		return c.guard(to.Upstream, p), nil
 	}
 	return nil, err
@@ -59,7 +63,10 @@ func (c *compiler) split(r *config.RouteConfig, p *parts) (dedup.Admits, error) 
 	branches := make([]traffic.Branch, len(r.To.Split))
 	looks := make([]dedup.Admits, len(branches))
 	for i, arm := range r.To.Split {
-		branches[i], looks[i] = c.branch(arm.Upstream)
+		var err error
+		if branches[i], looks[i], err = c.branch(r, arm.Upstream); err != nil {
+			return nil, err
+		}
 	}
 	var flags traffic.Flags
 	if c.snap.flags != nil {
@@ -74,25 +81,31 @@ func (c *compiler) split(r *config.RouteConfig, p *parts) (dedup.Admits, error) 
 	return anyOf(looks), nil
 }
 
-// branch is what leads to one upstream: its guards and its end.
-func (c *compiler) branch(name string) (traffic.Branch, dedup.Admits) {
+// branch is what leads to one upstream: a token for it, its guards and its end.
+func (c *compiler) branch(r *config.RouteConfig, name string) (b traffic.Branch, look dedup.Admits, err error) {
 	p := parts{end: c.snap.Upstreams[name]}
-	look := c.guard(name, &p)
-	b := traffic.Branch{Name: name, Handler: stack(p)}
+	if p.token, err = auth.NewToken(forward(r), name, c.snap.Signer); err != nil {
+		return b, nil, err
+	}
+	look = c.guard(name, &p)
+	b = traffic.Branch{Name: name, Handler: stack(p)}
 	if look != nil {
 		b.Ready = func() bool { _, ok := look(nil); return ok }
 	}
-	return b, look
+	return b, look, nil
 }
 
 // fallback sets the layer. While the first upstream is open, another that takes over from it is as good for a claim.
-func (c *compiler) fallback(r *config.RouteConfig, p *parts, admits dedup.Admits) dedup.Admits {
+func (c *compiler) fallback(r *config.RouteConfig, p *parts, admits dedup.Admits) (dedup.Admits, error) {
 	looks, branches := []dedup.Admits{admits}, map[string]*traffic.Branch{}
 	for _, rule := range r.Fallback {
 		if rule.Upstream == "" {
 			continue
 		}
-		b, look := c.branch(rule.Upstream)
+		b, look, err := c.branch(r, rule.Upstream)
+		if err != nil {
+			return nil, err
+		}
 		branches[rule.Upstream] = &b
 		for _, on := range rule.On {
 			if on == "open" {
@@ -101,7 +114,7 @@ func (c *compiler) fallback(r *config.RouteConfig, p *parts, admits dedup.Admits
 		}
 	}
 	p.fallback = traffic.Fallback(r.Fallback, r.ID, branches, c.state.Metrics)
-	return anyOf(looks)
+	return anyOf(looks), nil
 }
 
 // anyOf admits when one of them does; else it says the shortest wait. A nil one always admits.
