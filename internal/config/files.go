@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oncegate/oncegate/internal/edge"
 	"github.com/oncegate/oncegate/internal/flags"
 	"github.com/oncegate/oncegate/internal/units"
 )
@@ -27,6 +28,11 @@ func (r *Result) Files() error {
 		for i, c := range t.Certificates {
 			if _, err := tls.LoadX509KeyPair(c.Cert, c.Key); err != nil {
 				found.Key("listen").Key("tls").Key("certificates").Index(i).Add("can't load %s with %s: %s", c.Cert, c.Key, reason(err))
+			}
+		}
+		if t.ClientCA != "" {
+			if _, err := edge.ReadRoots(t.ClientCA); err != nil {
+				found.Key("listen").Key("tls").Key("client_ca").Add("%s", err)
 			}
 		}
 	}

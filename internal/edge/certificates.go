@@ -48,14 +48,18 @@ func read(files []CertificateConfig) ([]tls.Certificate, error) {
 
 // look follows links, so the swap of a link is a change; a file that is gone is nil.
 func look(files []CertificateConfig) []os.FileInfo {
-	seen := make([]os.FileInfo, 0, 2*len(files))
+	names := make([]string, 0, 2*len(files))
 	for _, f := range files {
-		for _, name := range []string{f.Cert, f.Key} {
-			info, err := os.Stat(name)
-			if err != nil {
-				info = nil
-			}
-			seen = append(seen, info)
+		names = append(names, f.Cert, f.Key)
+	}
+	return lookAt(names)
+}
+
+func lookAt(names []string) []os.FileInfo {
+	seen := make([]os.FileInfo, len(names))
+	for i, name := range names {
+		if info, err := os.Stat(name); err == nil {
+			seen[i] = info
 		}
 	}
 	return seen

@@ -24,8 +24,8 @@ type Config struct {
 // TLSConfig is TLS on the port.
 type TLSConfig struct {
 	Certificates []CertificateConfig `yaml:"certificates" required:"true" nonempty:"true" doc:"Certificates with their keys."`
-	ClientCA     string              `yaml:"client_ca" later:"true" doc:"Roots of client certificates."`
-	ClientAuth   string              `yaml:"client_auth" default:"none" enum:"none optional require" later:"true" doc:"Whether clients show a certificate."`
+	ClientCA     string              `yaml:"client_ca" nonempty:"true" doc:"PEM file of the CAs that sign client certificates; read again when it changes."`
+	ClientAuth   string              `yaml:"client_auth" default:"none" enum:"none optional require" doc:"Whether clients are asked for a certificate in the handshake, and whether it fails without one. A bad one fails it always."`
 	MinVersion   string              `yaml:"min_version" default:"1.2" enum:"1.2 1.3" doc:"Oldest TLS version."`
 }
 
@@ -53,6 +53,19 @@ type LimitsConfig struct {
 type DrainConfig struct {
 	Notice  units.Duration `yaml:"notice" default:"2s" doc:"Not ready, but still serving."`
 	Timeout units.Duration `yaml:"timeout" default:"30s" min:"1ms" doc:"Time for running requests after that."`
+}
+
+// asksClients reports that handshakes ask for certificates.
+func (c *TLSConfig) asksClients() bool { return c.ClientAuth != "" && c.ClientAuth != "none" }
+
+// Validate checks that CAs and the asking for certificates come together.
+func (c *TLSConfig) Validate(p units.Problems) {
+	switch {
+	case c.asksClients() && c.ClientCA == "":
+		p.Key("client_auth").Add("%s needs client_ca: the CAs that sign client certificates", c.ClientAuth)
+	case !c.asksClients() && c.ClientCA != "":
+		p.Key("client_ca").Add("does nothing without client_auth: optional or require")
+	}
 }
 
 // Validate checks the address and the networks.

@@ -47,5 +47,8 @@ func tlsConfig(cfg *TLSConfig, log *slog.Logger) (*tls.Config, error) {
 	if cfg.MinVersion == "1.3" {
 		tc.MinVersion = tls.VersionTLS13
 	}
+	if cfg.asksClients() {
+		return tc, askClients(tc, cfg, log)
+	}
 	return tc, nil
 }

@@ -51,6 +51,7 @@ type TLS struct {
 	ServerName  string            // SNI in lower case; "" when the client sent none
 	Certificate *x509.Certificate // the client's, verified against listen.tls.client_ca; nil: it showed none
 	Thumbprint  [32]byte          // SHA-256 of Certificate (x5t#S256 of RFC 8705, 3.1); zero without one
+	Names       []string          // of Certificate's SAN: uri:spiffe://a/b, dns:a.example, email:me@a.example; domains in lower case
 }
 
 // Attempt is what the log and the metrics say of the calls to an upstream. The strings are owned by the snapshot.

@@ -75,6 +75,7 @@ internal 500 13 false
 expectation-failed 417 3 false
 version-not-supported 505 12 false
 gone 410 12 false
+misdirected 421 9 false
 client-gone 499 1 false
 `
 

@@ -33,7 +33,8 @@ const (
 	Internal
 	ExpectationFailed
 	VersionNotSupported
-	Gone       // the API version has ended
+	Gone // the API version has ended
+	Misdirected
 	ClientGone // never rendered: nobody is there to read it; logged as 499
 	refusals
 )
@@ -72,6 +73,7 @@ var refusalTable = [refusals]refusalRow{
 	ExpectationFailed:   {"expectation-failed", "Expectation failed", "The only expectation that can be met is 100-continue.", 417, 3, false},
 	VersionNotSupported: {"version-not-supported", "HTTP version not supported", "This protocol version is not supported.", 505, 12, false},
 	Gone:                {"gone", "Gone", "This version of the API is no longer served.", 410, 12, false},
+	Misdirected:         {"misdirected", "Misdirected request", "The connection was made for another host.", 421, 9, false},
 	ClientGone:          {"client-gone", "Client closed request", "The client left before the answer.", 499, 1, false},
 }
 

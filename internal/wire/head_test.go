@@ -219,11 +219,12 @@ func TestHeadDropsWhatIsNotForUpstreams(t *testing.T) {
 	h, err := check(t, "GET / HTTP/1.1", "Connection: X-Hop, x-other", "Keep-Alive: 5", "Proxy-Connection: x", "Proxy-Authenticate: x", "Proxy-Authorization: x",
 		"TE: trailers", "Trailer: x", "Upgrade: h2c", "HTTP2-Settings: x", "Transfer-Encoding: chunked", "Expect: 100-continue", "X-Original-URL: /admin",
 		"X-Original-URI: /admin", "X-Original-Method: PUT", "X-Rewrite-URL: /admin", "X-HTTP-Method-Override: PUT", "X-HTTP-Method: PUT", "X-Method-Override: PUT", "Proxy: http://evil", "X-Client-Cert: x",
-		"X-Forwarded-Client-Cert: x", "X_User_Id: root", "X-HOP: 1", "X-Other: 2", "X-Othe: stays", "x-hop: 3", "Content-Type: text/plain")
+		"X-Forwarded-Client-Cert: x", "Client-Cert: x", "Client-Cert-Chain: x", "X-SSL-Cert: x", "x-ssl-client-verify: x", "X-Client-Certificate: x", "X-Client-DN: x",
+		"X-Client-Verify: x", "Ssl-Client-Subject-Dn: x", "X-Amzn-Mtls-Clientcert: x", "X-TLS-Client-Cert: x", "X-ARR-ClientCert: x", "X-SSO: stays", "X_User_Id: root", "X-HOP: 1", "X-Other: 2", "X-Othe: stays", "x-hop: 3", "Content-Type: text/plain")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if kept(h) != "Host X-Othe Content-Type" {
+	if kept(h) != "Host X-SSO X-Othe Content-Type" {
 		t.Errorf("kept %q", kept(h))
 	}
 }

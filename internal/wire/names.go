@@ -91,7 +91,7 @@ var knownNames = [...][]knownName{
 	10: {
 		{"connection", roleConnection}, {"keep-alive", roleHop}, {"user-agent", rolePinned}, {"tracestate", rolePinned},
 	},
-	11: {{"traceparent", rolePinned}},
+	11: {{"traceparent", rolePinned}, {"client-cert", roleUnwanted}, {"x-client-dn", roleUnwanted}},
 	12: {{"content-type", rolePinned}, {"x-request-id", rolePinned}},
 	13: {
 		{"authorization", roleAuthorization}, {"cache-control", rolePinned}, {"x-rewrite-url", roleUnwanted},
@@ -101,9 +101,12 @@ var knownNames = [...][]knownName{
 		{"content-length", roleContentLength}, {"http2-settings", roleHop}, {"x-original-url", roleUnwanted}, {"x-original-uri", roleUnwanted},
 		{"content-digest", rolePinned},
 	},
-	15: {{"idempotency-key", rolePinned}},
-	16: {{"proxy-connection", roleHop}, {"content-encoding", rolePinned}},
-	17: {{"transfer-encoding", roleTransferEncoding}, {"x-method-override", roleUnwanted}, {"x-original-method", roleUnwanted}},
+	15: {{"idempotency-key", rolePinned}, {"x-client-verify", roleUnwanted}},
+	16: {{"proxy-connection", roleHop}, {"content-encoding", rolePinned}, {"x-arr-clientcert", roleUnwanted}},
+	17: {
+		{"transfer-encoding", roleTransferEncoding}, {"x-method-override", roleUnwanted}, {"x-original-method", roleUnwanted},
+		{"client-cert-chain", roleUnwanted},
+	},
 	18: {{"proxy-authenticate", roleHop}},
 	19: {{"proxy-authorization", roleHop}},
 	22: {{"x-http-method-override", roleUnwanted}},
@@ -111,6 +114,22 @@ var knownNames = [...][]knownName{
 }
 
 const forwardedPrefix = "x-forwarded-"
+
+// certificatePrefixes begin the names under which terminators of TLS tell upstreams of a client's certificate. With
+// client-cert and client-cert-chain (RFC 9440) they are taken from every client: a certificate is what a handshake verified.
+var certificatePrefixes = [...]string{"x-ssl-", "x-client-cert", "x-tls-client-", "x-amzn-mtls-", "ssl-client-"}
+
+func posesAsCertificate(name []byte) bool {
+	if first := lower[name[0]]; first != 'x' && first != 's' {
+		return false
+	}
+	for _, prefix := range certificatePrefixes {
+		if len(name) >= len(prefix) && lower[name[2]] == prefix[2] && EqualFold(name[:len(prefix)], prefix) {
+			return true
+		}
+	}
+	return false
+}
 
 // roleOf looks a name up. It doesn't fold '_': such fields are dropped before anybody asks for their meaning.
 func roleOf(name []byte) role {
@@ -124,6 +143,9 @@ func roleOf(name []byte) role {
 	}
 	if len(name) > len(forwardedPrefix) && EqualFold(name[:len(forwardedPrefix)], forwardedPrefix) {
 		return roleForwarding
+	}
+	if posesAsCertificate(name) {
+		return roleUnwanted
 	}
 	return roleOther
 }

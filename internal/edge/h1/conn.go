@@ -29,6 +29,7 @@ type conn struct {
 	peer     netip.AddrPort
 	peerIP   []byte
 	secure   bool
+	tls      *pipeline.TLS // nil until the first request, and without TLS
 
 	phase atomic.Int32
 	head  int // bytes of the request's head that were handed out
@@ -99,6 +100,9 @@ func (c *conn) readHead(p []byte) (int, error) {
 		return 0, net.ErrClosed // asked after the deadline was set, or wake could come to nothing
 	}
 	n, err := c.Conn.Read(p)
+	if err != nil && c.secure && c.phase.Load() == phaseNew {
+		c.edge.handshakes.failed(c.edge.log, err)
+	}
 	if err != nil && c.woken(err) {
 		if c.phase.Load() != phaseHead && !c.live.readable() {
 			return 0, net.ErrClosed

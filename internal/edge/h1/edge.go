@@ -49,6 +49,8 @@ type Edge struct {
 	memory   memory
 	conns    registry
 
+	handshakes handshakes
+
 	ctx      context.Context
 	cancel   context.CancelFunc
 	active   atomic.Int64

@@ -42,7 +42,7 @@ func (e *Edge) begin(ctx *fasthttp.RequestCtx, c *conn) *exchange {
 	ex.edge, ex.conn, ex.ctx, ex.err, ex.kind = e, c, ctx, nil, 0
 	ex.Begin(&ex.req, &ex.resp, c)
 	ex.Start = time.Now()
-	ex.Peer, ex.PeerIP = c.peer, c.peerIP
+	ex.Peer, ex.PeerIP, ex.TLS = c.peer, c.peerIP, c.handshake()
 	if !e.learnt.Load() {
 		e.learn(&ctx.Response.Header)
 	}
