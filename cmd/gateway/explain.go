@@ -1,10 +1,14 @@
 package main
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 
@@ -18,6 +22,7 @@ func explain(t terminal, args []string) int {
 	path := configFlag(set)
 	var headers list
 	set.Var(&headers, "H", "a request header, 'Name: value'; may repeat")
+	cert := set.String("cert", "", "a client certificate in PEM form, taken for verified")
 	line, code, ok := words(t, set, args)
 	if !ok {
 		return code
@@ -41,11 +46,43 @@ func explain(t terminal, args []string) int {
 		fmt.Fprintf(t.out, "400 bad-request: %v\n", err)
 		return exitNoRoute
 	}
+	if err := handshake(x, *cert); err != nil {
+		fmt.Fprintf(t.err, "gateway explain: -cert: %v\n", err)
+		return exitBad
+	}
 	err = gateway.Explain(t.out, doc, x, slog.New(slog.DiscardHandler))
 	if errors.Is(err, pipeline.NotFound) || errors.Is(err, pipeline.MethodNotAllowed) {
 		return exitNoRoute
 	}
 	return exitOK
+}
+
+// handshake gives a request over TLS what its connection would have said. Without a certificate it is one of a client that has
+// none.
+func handshake(x *pipeline.Exchange, file string) error {
+	if file == "" && !x.Secure {
+		return nil
+	}
+	var cert *x509.Certificate
+	if file != "" {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		block, _ := pem.Decode(text)
+		if block == nil || block.Type != "CERTIFICATE" {
+			return fmt.Errorf("%s does not begin with a certificate", file)
+		}
+		if cert, err = x509.ParseCertificate(block.Bytes); err != nil {
+			return err
+		}
+	}
+	name := string(x.Request.Host())
+	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
+		name = ""
+	}
+	x.Secure, x.TLS = true, pipeline.NewTLS(name, cert)
+	return nil
 }
 
 // request makes the exchange that the edge would make: the target is held to the same rules.
@@ -85,5 +122,6 @@ func request(method, rawURL string, headers list) (*pipeline.Exchange, error) {
 		host = "localhost"
 	}
 	m.WithHost(host)
+	m.Secure = u.Scheme == "https"
 	return &m.Exchange, nil
 }

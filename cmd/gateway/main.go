@@ -37,11 +37,12 @@ func commands() []command {
 	return []command{
 		{"run", "run -config F", "serve; SIGHUP or a change of the file reloads, SIGTERM drains and stops", run},
 		{"check", "check -config F [-offline]", "check the document and print every problem", check},
-		{"explain", "explain -config F [METHOD URL] [-H 'K: V' ...]", "the plan of each route, or what one request meets", explain},
+		{"explain", "explain -config F [METHOD URL] [-H 'K: V' ...] [-cert F]", "the plan of each route, or what one request meets", explain},
 		{"print", "print -config F", "the effective document, secrets redacted", printDocument},
 		{"diff", "diff OLD NEW", "what a reload from OLD to NEW would change", diff},
 		{"schema", "schema", "JSON Schema of the document", schema},
 		{"token", "token -config F -issuer I -sub S", "a token for development", token},
+		{"hash", "hash", "read a password from standard input and print its hash for basic_users", hash},
 		{"health", "health -config F", "ask the running gateway whether it is ready (for containers)", health},
 		{"demo", "demo", "sample services behind the gateway, with curl lines to try", demo},
 		{"version", "version", "version, commit, Go, and the versions of fasthttp and Fiber", printVersion},

@@ -107,7 +107,7 @@ func lookUp(c *fiber.Ctx) (scope, client, key string, asked, ok bool) {
 	return scope, client, key, true, fine && !twice && len(got) == 3 && scope != "" && client != ""
 }
 
-// find tries everybody whom the name can mean: a subject of each issuer, a key of each list, and a client that a header names.
+// find tries everybody whom the name can mean: a subject of each issuer, a name of each list, and a client that a header names.
 func (s *Server) find(ctx context.Context, records *dedup.Records, scope, client, key string) (found []dedup.Execution, err error) {
 	for _, who := range s.clients(client) {
 		e, err := records.Find(ctx, who.identity, who.named, scope, key)
@@ -136,6 +136,12 @@ func (s *Server) clients(name string) []client {
 	}
 	for _, list := range slices.Sorted(maps.Keys(s.gateway.Snapshot().Document.APIKeys)) {
 		all = append(all, client{identity: auth.KeyIdentity(list, name)})
+	}
+	for _, list := range slices.Sorted(maps.Keys(s.gateway.Snapshot().Document.ClientCertificates)) {
+		all = append(all, client{identity: auth.CertificateIdentity(list, name)})
+	}
+	for _, list := range slices.Sorted(maps.Keys(s.gateway.Snapshot().Document.BasicUsers)) {
+		all = append(all, client{identity: auth.BasicIdentity(list, name)})
 	}
 	return all
 }

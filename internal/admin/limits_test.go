@@ -52,6 +52,7 @@ func (r *rig) usage(query string) (u usage) {
 func (r *rig) served(sub, path string, fields ...string) {
 	r.t.Helper()
 	m := pipeline.NewMemory("GET", path)
+	m.Secure = true
 	if sub != "" {
 		signed, err := auth.Sign(r.gateway.Snapshot().Document.Issuers["main"], map[string]any{"sub": sub}, time.Now())
 		if err != nil {
@@ -94,6 +95,20 @@ func TestLimitUsageAndReset(t *testing.T) {
 	if log := r.log.String(); strings.Contains(log, "top-secret") || !strings.Contains(log, `"msg":"admin change","change":"reset limit","by":"0.0.0.0:0","ok":true,"limit":"several","client":"alice","header":"X-Key","route":"w"`) {
 		t.Error(log)
 	}
+}
+
+// Users are looked up by the list and the name.
+func TestUsageOfUsers(t *testing.T) {
+	r := newRig(t, inMemory+`rate_limits: { who: { rate: 1/1h, burst: 5, by: client } }
+basic_users: { ops: { users: [{ name: acme, hash: "$2a$10$XajjQvNhvvRt5GSeFk1xFeyqRrsxkhBkUiQeg0dt.wU1qD4aFDcga" }] } }
+upstreams: { up: { targets: [@UP@] } }
+routes: [ { id: k, match: { path: /k }, auth: { basic: [ops] }, rate_limits: [who], to: up } ]
+`)
+	r.served("", "/k", "Authorization", "Basic YWNtZTphbGxtaW5l")
+	if u := r.usage("who/usage?client=acme&basic_users=ops"); n(u.Left) != 4 {
+		t.Errorf("%+v", u)
+	}
+	r.refuses(400, "bad-request", "GET", "/api/v1/limits/who/usage?client=acme", "")
 }
 
 // The clients of API keys are looked up by the list and the id.
@@ -146,8 +161,9 @@ func TestUsageOfQuotasAndSeats(t *testing.T) {
 func TestUsageRefusals(t *testing.T) {
 	r := newRig(t, limited)
 	for query, says := range map[string]string{
-		"who/usage":                                                          "client is missing",
-		"who/usage?client=alice":                                             "add issuer=",
+		"who/usage":              "client is missing",
+		"who/usage?client=alice": "add issuer=",
+		"who/usage?client=alice&basic_users=nobody":                          "no issuer or list nobody",
 		"who/usage?client=alice&api_keys=nobody":                             "no issuer or list nobody",
 		"who/usage?client=alice&api_keys=partners&issuer=main":               "no issuer or list mainpartners",
 		"who/usage?client=alice&issuer=nobody":                               "no issuer or list nobody",

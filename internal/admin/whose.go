@@ -79,9 +79,10 @@ func (s *Server) choosePlan(q *question, given map[string]string) error {
 
 // identify turns the parameters into the words of the limit. What a header holds may be a secret: the log has only its name.
 func (s *Server) identify(q *question, given map[string]string) error {
-	by := issued{given["issuer"], given["api_keys"]}
-	delete(given, "issuer")
-	delete(given, "api_keys")
+	by := issued{given["issuer"], given["api_keys"], given["client_certificates"], given["basic_users"]}
+	for _, word := range []string{"issuer", "api_keys", "client_certificates", "basic_users"} {
+		delete(given, word)
+	}
 	for _, word := range slices.Sorted(maps.Keys(given)) {
 		value := given[word]
 		switch word {
@@ -135,8 +136,8 @@ func onlyPart(l *ratelimit.Limit, kind string) (whole string, err error) {
 	return whole, nil
 }
 
-// issued says who vouches for a subject: an issuer, or a list of API keys.
-type issued struct{ issuer, list string }
+// issued says who vouches for a subject: an issuer, or a list of API keys, of certificates or of users.
+type issued struct{ issuer, keys, certificates, users string }
 
 // identity is that of a subject. The same subject of another issuer is somebody else.
 func (s *Server) identity(by issued, subject string) (string, error) {
@@ -148,17 +149,27 @@ func (s *Server) identity(by issued, subject string) (string, error) {
 		}
 	}
 	for name := range doc.APIKeys {
-		if by == (issued{}) || by == (issued{list: name}) {
+		if by == (issued{}) || by == (issued{keys: name}) {
 			found[auth.KeyIdentity(name, subject)] = true
+		}
+	}
+	for name := range doc.ClientCertificates {
+		if by == (issued{}) || by == (issued{certificates: name}) {
+			found[auth.CertificateIdentity(name, subject)] = true
+		}
+	}
+	for name := range doc.BasicUsers {
+		if by == (issued{}) || by == (issued{users: name}) {
+			found[auth.BasicIdentity(name, subject)] = true
 		}
 	}
 	switch {
 	case subject == "": // requests without one
 		return "", nil
 	case len(found) == 0:
-		return "", mistake("nobody vouches for the client: there is no issuer or list " + by.issuer + by.list)
+		return "", mistake("nobody vouches for the client: there is no issuer or list " + by.issuer + by.keys + by.certificates + by.users)
 	case len(found) > 1:
-		return "", mistake("several vouch for clients: add issuer=, a name of issuers, or api_keys=, one of api_keys")
+		return "", mistake("several vouch for clients: add issuer=, a name of issuers, or api_keys=, client_certificates= or basic_users=, a name of theirs")
 	}
 	for identity := range found {
 		return identity, nil

@@ -13,11 +13,13 @@ type bare struct {
 	pipeline.Request
 	field []byte
 	key   []byte // X-Api-Key
+	host  []byte
 }
 
 type bareAnswer struct{ pipeline.Response }
 
 func (b *bare) Header(string) []byte { return b.field }
+func (b *bare) Host() []byte         { return b.host }
 func (b *bare) Query() []byte        { return bareQuery }
 func (b *bare) Fields() int          { return len(bareFields) }
 func (b *bare) Field(i int) (name, value []byte) {
@@ -28,6 +30,7 @@ func (b *bare) Field(i int) (name, value []byte) {
 }
 func (bareAnswer) Set(string, []byte) {}
 func (bareAnswer) Add(string, []byte) {}
+func (bareAnswer) Del(string)         {}
 
 var bareQuery = []byte("page=1&sort=asc")
 

@@ -112,7 +112,7 @@ func newAPIKey(list string, row *APIKeyRow) (*apiKey, error) {
 	if !isKeyName(row.ID) {
 		return nil, fmt.Errorf("the id is empty, or holds other than letters, digits and -_.@")
 	}
-	k := &apiKey{claims: keyClaims(row)}
+	k := &apiKey{claims: grantedClaims(row.ID, row.Scopes, row.Claims)}
 	var err error
 	if k.networks, err = parseNetworks(row.CIDR); err != nil {
 		return nil, err
@@ -131,18 +131,18 @@ func newAPIKey(list string, row *APIKeyRow) (*apiKey, error) {
 // no token's (Identity).
 func KeyIdentity(list, id string) string { return list + "|" + id }
 
-// keyClaims are a key's claims in the form of a token's: sub is its id, scope its scopes.
-func keyClaims(row *APIKeyRow) *claims {
-	c := &claims{scopes: slices.Clone(row.Scopes)}
+// grantedClaims are claims that the document itself gives, in the form of a token's: sub is the client's name, scope its scopes.
+func grantedClaims(name string, scopes []string, more map[string]string) *claims {
+	c := &claims{scopes: slices.Clone(scopes)}
 	add := func(name, text string) {
 		c.members = append(c.members, member{name: name, text: text, kind: jsontext.KindString, printable: printable(text)})
 	}
-	add("sub", row.ID)
-	if len(row.Scopes) > 0 {
-		add("scope", strings.Join(row.Scopes, " "))
+	add("sub", name)
+	if len(scopes) > 0 {
+		add("scope", strings.Join(scopes, " "))
 	}
-	for _, name := range slices.Sorted(maps.Keys(row.Claims)) {
-		add(name, row.Claims[name])
+	for _, name := range slices.Sorted(maps.Keys(more)) {
+		add(name, more[name])
 	}
 	return c
 }

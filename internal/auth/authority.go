@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"crypto/rand"
 	"crypto/x509"
 	"fmt"
 	"log/slog"
@@ -34,6 +35,8 @@ type Deps struct {
 	Recorder Recorder
 
 	APIKeys     map[string]APIKeysConfig              // lists by name
+	Clients     map[string]ClientCertificatesConfig   // lists by name
+	Users       map[string]BasicUsersConfig           // lists by name
 	Revocations *revoke.List                          // nil: the old authority's, or one of its own
 	Store       revoke.Store                          // where Revoke tells other nodes; nil: there are none
 	Compile     func(text string) (Expression, error) // of Require.Expression; nil: expressions are errors
@@ -50,6 +53,8 @@ type Authority struct {
 	issuers  map[string]*issuer
 	lists    map[string]*keyList
 	hidden   []string // headers of all lists, in lower case
+	certs    map[string]*certList
+	users    map[string]*userList
 	revoked  *revoke.List
 	store    revoke.Store
 	share    float64 // of a processor, for failing tokens of one address; 0: not limited
@@ -71,6 +76,7 @@ type shared struct {
 	replays  *dpop.Memory
 	nonces   *dpop.Nonces
 	budget   *budget
+	key      [32]byte // random: of hashes that never leave the process
 }
 
 // issuer is one issuer, ready for use, and immutable.
@@ -119,12 +125,13 @@ func NewAuthority(issuers map[string]IssuerConfig, old *Authority, deps Deps) (*
 	if old == nil {
 		old = &Authority{}
 		a.shared = &shared{cache: newCache(cacheEntries, cacheBytes), replays: dpop.NewMemory(0), nonces: dpop.NewNonces(), budget: newBudget()}
+		_, _ = rand.Read(a.shared.key[:]) // never fails
 	} else {
 		a.shared = old.shared
 	}
 	a.keepRevocations(old)
 	a.keepProofs(deps)
-	if err := a.readKeys(deps.APIKeys); err != nil {
+	if err := a.readLists(deps, old); err != nil {
 		return nil, err
 	}
 	for name, cfg := range issuers { // files first: nothing is started for a document that fails
@@ -138,6 +145,18 @@ func NewAuthority(issuers map[string]IssuerConfig, old *Authority, deps Deps) (*
 		a.issuers[name] = a.settle(i, old.issuers[name])
 	}
 	return a, nil
+}
+
+// readLists compiles the clients that the document names itself.
+func (a *Authority) readLists(deps Deps, old *Authority) (err error) {
+	if err = a.readKeys(deps.APIKeys); err != nil {
+		return err
+	}
+	if a.certs, err = newCertLists(deps.Clients); err != nil {
+		return err
+	}
+	a.users, err = a.newUserLists(deps.Users, old)
+	return err
 }
 
 // prepare makes an issuer without its remote keys.

@@ -14,20 +14,51 @@ const challengeField = "WWW-Authenticate"
 
 // The challenges (RFC 6750, 3). They are fixed texts; a refusal allocates nothing.
 var (
-	challengePlain   = []byte(`Bearer realm="oncegate"`)
 	challengeRequest = []byte(`Bearer realm="oncegate", error="invalid_request"`)
 	challengeToken   = []byte(`Bearer realm="oncegate", error="invalid_token"`)
-	challengeScope   = []byte(`Bearer realm="oncegate", error="insufficient_scope"`)
-	challengeKey     = []byte(`ApiKey realm="oncegate"`)
-	challengeKeyRule = []byte(`ApiKey realm="oncegate", error="insufficient_scope"`)
+	challengePlain   = challengeOf[bearerScheme]
 	noStore          = []byte("no-store")
 )
+
+// schemeWords are the schemes as challenges name them. A certificate has none that is registered: the word tells people what
+// is missing, and other software ignores it (RFC 9110, 11.4).
+var schemeWords = [schemes]string{bearerScheme: "Bearer", dpopScheme: "DPoP", keyScheme: "ApiKey", basicScheme: "Basic", certificateScheme: "Certificate"}
+
+// challengeOf and challengeRule are the challenges of each scheme, and those for a good credential that may not.
+var (
+	challengeOf   = eachScheme(` realm="oncegate"`)
+	challengeRule = eachScheme(` realm="oncegate", error="insufficient_scope"`)
+)
+
+func eachScheme(text string) (all [schemes][]byte) {
+	for s, word := range schemeWords {
+		all[s] = []byte(word + text)
+	}
+	all[basicScheme] = append(all[basicScheme], `, charset="UTF-8"`...)
+	return all
+}
+
+// taken lists the schemes of everything that the route takes.
+func (g *gate) taken() (all []scheme) {
+	for s, taken := range [schemes]bool{
+		bearerScheme: len(g.trusted) > 0 && (g.proofs == nil || !g.proofs.only), dpopScheme: g.proofs != nil,
+		keyScheme: len(g.lists) > 0, basicScheme: len(g.users.all) > 0, certificateScheme: len(g.certs) > 0,
+	} {
+		if taken {
+			all = append(all, scheme(s))
+		}
+	}
+	return all
+}
 
 const challengeMissing = ` realm="oncegate", error="insufficient_scope", scope="`
 
 // refuse explains a refusal in the answer's fields and gives it back.
 func (g *gate) refuse(x *pipeline.Exchange, who *identified) error {
 	reason := who.reason
+	if reason.Kind() == pipeline.Unauthenticated && g.only(basicScheme) && !confidential(x) {
+		reason = PlainText // a 401 would ask for the password
+	}
 	g.authority.recorder.Refused(who.source, reason.Word())
 	switch reason.Kind() {
 	case pipeline.AuthUnavailable:
@@ -42,7 +73,10 @@ func (g *gate) refuse(x *pipeline.Exchange, who *identified) error {
 		x.Problem.Policy, x.Problem.Executed = failedTokens, pipeline.ExecutedNo
 		x.Problem.RetryAfter = int((who.after + time.Second - 1) / time.Second)
 		return reason
-	case pipeline.Internal:
+	case pipeline.Overloaded:
+		x.Problem.RetryAfter = 1
+		return reason
+	case pipeline.Internal, pipeline.Misdirected:
 		return reason
 	}
 	g.challenge(x, who.scheme, reason)
@@ -53,29 +87,39 @@ func (g *gate) refuse(x *pipeline.Exchange, who *identified) error {
 	return reason
 }
 
+// only reports that the route takes nothing else.
+func (g *gate) only(s scheme) bool { return len(g.schemes) == 1 && g.schemes[0] == s }
+
 // challenge sets WWW-Authenticate. What was wrong is never said, apart from missing scopes.
 func (g *gate) challenge(x *pipeline.Exchange, s scheme, reason Reason) {
+	if s == noScheme {
+		s = g.schemes[0]
+	}
 	proof := g.proofs.stands(s)
-	tokens := proof || s == bearerScheme || s == noScheme && len(g.trusted) > 0
+	tokens := proof || s == bearerScheme
 	switch {
+	case reason == PlainText: // nothing that invites to send it again
 	case reason == MissingScope || reason == WeakLogin && tokens: // authorize said what is wanted
 	case reason == NoCredential || reason == OtherScheme: // RFC 6750, 3.1: no error code when no token was sent
-		x.Response.Set(challengeField, g.challenges[0])
-		for _, other := range g.challenges[1:] {
-			x.Response.Add(challengeField, other)
+		x.Response.Del(challengeField)
+		for _, one := range g.schemes {
+			switch {
+			case one == dpopScheme:
+				x.Response.Add(challengeField, g.proofs.plain)
+			case one != basicScheme || confidential(x):
+				x.Response.Add(challengeField, challengeOf[one])
+			}
 		}
 	case proof:
 		x.Response.Set(challengeField, g.proofs.challenge(reason))
 	case reason == BadCredential && tokens:
 		x.Response.Set(challengeField, challengeRequest)
-	case reason.Kind() == pipeline.Forbidden && tokens:
-		x.Response.Set(challengeField, challengeScope)
 	case reason.Kind() == pipeline.Forbidden:
-		x.Response.Set(challengeField, challengeKeyRule)
+		x.Response.Set(challengeField, challengeRule[s])
 	case tokens:
 		x.Response.Set(challengeField, challengeToken)
 	default:
-		x.Response.Set(challengeField, challengeKey)
+		x.Response.Set(challengeField, challengeOf[s])
 	}
 }
 
@@ -87,20 +131,25 @@ type scopeRule struct {
 
 // lack is an answer for missing scopes.
 type lack struct {
-	words             string
-	forToken, forKeys []byte // challenges
+	words string
+	texts [schemes][]byte // challenges
 }
 
 func newLack(words []string) lack {
 	text := strings.Join(words, " ")
-	return lack{text, []byte("Bearer" + challengeMissing + text + `"`), []byte("ApiKey" + challengeMissing + text + `"`)}
+	l := lack{words: text}
+	for s, word := range schemeWords {
+		l.texts[s] = []byte(word + challengeMissing + text + `"`)
+	}
+	return l
 }
 
+// challenge is that of bearer tokens for those with proofs: what proofs need is put around it.
 func (l *lack) challenge(s scheme) []byte {
-	if s == keyScheme {
-		return l.forKeys
+	if s == dpopScheme {
+		s = bearerScheme
 	}
-	return l.forToken
+	return l.texts[s]
 }
 
 // maxPrepared bounds the answers made beforehand: 2^6.

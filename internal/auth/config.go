@@ -55,13 +55,47 @@ type APIKeyRow struct {
 	CIDR      []string `yaml:"cidr" nonempty:"true" doc:"Networks that the client may come from: 192.0.2.0/24."`
 }
 
+// ClientCertificatesConfig is one entry of client_certificates.
+type ClientCertificatesConfig struct {
+	Clients []CertificateRow `yaml:"clients" doc:"The clients, by what their certificates say; the first that fits is taken."`
+}
+
+// CertificateRow is one client. Whatever is given of uri, dns, email and sha256 has to be true of its certificate.
+type CertificateRow struct {
+	ID     string            `yaml:"id" required:"true" doc:"Shown in logs; the client's name."`
+	URI    string            `yaml:"uri" doc:"A URI of its subject alternative names: spiffe://example.com/orders, or all below spiffe://example.com/*."`
+	DNS    string            `yaml:"dns" doc:"A DNS name of its subject alternative names."`
+	Email  string            `yaml:"email" doc:"An e-mail address of its subject alternative names."`
+	SHA256 OneOrMany         `yaml:"sha256" nonempty:"true" doc:"SHA-256 fingerprint of the certificate, in hex; two while the client changes over to another."`
+	Scopes []string          `yaml:"scopes" doc:"Scopes that the client has."`
+	Claims map[string]string `yaml:"claims" doc:"Claims that the client has."`
+}
+
+// BasicUsersConfig is one entry of basic_users.
+type BasicUsersConfig struct {
+	Users  []BasicUserRow `yaml:"users" doc:"The users, with hashes of their passwords."`
+	AtOnce int            `yaml:"at_once" default:"2" min:"1" max:"64" doc:"Passwords that are hashed at the same time; others wait up to a second and are then answered 503. What is known to be right is not hashed again for five minutes."`
+}
+
+// BasicUserRow is one user.
+type BasicUserRow struct {
+	Name   string            `yaml:"name" required:"true" doc:"The name that is sent; shown in logs."`
+	Hash   units.Secret      `yaml:"hash" required:"true" nonempty:"true" doc:"Hash of the password: argon2id ($argon2id$v=19$m=19456,t=2,p=1$...; gateway hash makes one) or bcrypt ($2a$, $2b$, $2y$) of cost 10 to 14."`
+	Scopes []string          `yaml:"scopes" doc:"Scopes that the user has."`
+	Claims map[string]string `yaml:"claims" doc:"Claims that the user has."`
+}
+
 // Config is a route's auth. Exactly one way must be written: silence is an error.
 type Config struct {
-	None     bool     `yaml:"-"`
-	Issuers  []string `yaml:"issuers" nonempty:"true" doc:"Issuers whose tokens are taken."`
-	APIKeys  []string `yaml:"api_keys" nonempty:"true" doc:"Key lists that are taken."`
-	Optional bool     `yaml:"optional" doc:"No credential is anonymous; a bad one is still refused."`
-	Require  Require  `yaml:"require" doc:"What the verified client must have."`
+	None    bool     `yaml:"-"`
+	Issuers []string `yaml:"issuers" nonempty:"true" doc:"Issuers whose tokens are taken."`
+	APIKeys []string `yaml:"api_keys" nonempty:"true" doc:"Key lists that are taken."`
+
+	Certificates []string `yaml:"certificates" nonempty:"true" doc:"Lists of client_certificates that are taken. A token, a key or a password that is sent counts in place of the certificate."`
+	Basic        []string `yaml:"basic" nonempty:"true" doc:"Lists of basic_users that are taken."`
+
+	Optional bool    `yaml:"optional" doc:"No credential is anonymous; a bad one is still refused."`
+	Require  Require `yaml:"require" doc:"What the verified client must have."`
 }
 
 // Require is what a verified client must have, all of it.

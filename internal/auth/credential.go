@@ -19,9 +19,10 @@ type credentials struct {
 	key           []byte
 	header        string // of key; "": none
 	keys          int    // fields that hold a key
+	certificate   bool   // the connection has one: it counts when nothing was sent
 }
 
-func (s *credentials) none() bool { return s.authorization == nil && s.keys == 0 }
+func (s *credentials) none() bool { return s.authorization == nil && s.keys == 0 && !s.certificate }
 
 // scheme is whose challenge a refusal carries.
 type scheme uint8
@@ -31,6 +32,9 @@ const (
 	bearerScheme
 	dpopScheme
 	keyScheme
+	basicScheme
+	certificateScheme
+	schemes
 )
 
 // identified is who asks, or why nobody can tell.
@@ -48,7 +52,8 @@ type identified struct {
 
 // credentials looks at the fields that the route takes credentials from, and at no other: a key in a query is not seen.
 func (g *gate) credentials(x *pipeline.Exchange) (s credentials) {
-	if len(g.trusted) > 0 {
+	s.certificate = g.shows(x)
+	if len(g.trusted) > 0 || len(g.users.all) > 0 {
 		s.authorization = x.Request.Header(authorization)
 	}
 	if len(g.lists) == 0 {
@@ -78,6 +83,12 @@ func (g *gate) identify(x *pipeline.Exchange, s *credentials) identified {
 		return identified{reason: BadCredential}
 	case s.keys == 1:
 		return g.byKey(x, s, now)
+	case s.authorization == nil && s.certificate:
+		return g.byCertificate(x.TLS, now)
+	case len(g.users.all) > 0 && isBasic(s.authorization):
+		return g.byBasic(x, s.authorization, now)
+	case len(g.trusted) == 0 && s.authorization != nil:
+		return identified{reason: OtherScheme}
 	}
 	text, as, reason := g.token(s.authorization)
 	if reason == accepted && tokenInQuery(x.Request.Query()) {

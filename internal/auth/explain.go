@@ -45,12 +45,30 @@ func explainWho(cfg Config) []string {
 	if len(cfg.APIKeys) > 0 {
 		kinds = append(kinds, "an API key of list "+strings.Join(cfg.APIKeys, " or "))
 	}
+	sent := len(kinds)
+	if len(cfg.Basic) > 0 {
+		kinds = append(kinds, "name and password of list "+strings.Join(cfg.Basic, " or "))
+		sent++
+	}
+	if len(cfg.Certificates) > 0 {
+		kinds = append(kinds, "a client certificate of list "+strings.Join(cfg.Certificates, " or "))
+	}
 	lines := []string{strings.Join(kinds, ", or ") + ", else 401"}
-	if len(kinds) > 1 {
+	if sent > 1 {
 		lines = append(lines, "two credentials at once are 400")
 	}
+	if len(cfg.Basic) > 0 {
+		lines = append(lines, "a password without TLS is 403, but for this machine")
+	}
+	if len(cfg.Certificates) > 0 {
+		if sent > 0 {
+			lines = append(lines, "a certificate counts when nothing else was sent")
+		}
+		lines = append(lines, "a host other than that of the handshake (SNI) is 421")
+	}
 	if cfg.Optional {
-		lines = append(lines, "optional: without a "+map[bool]string{true: "credential", false: "token"}[len(cfg.APIKeys) > 0]+
+		onlyTokens := len(kinds) == 1 && len(cfg.Issuers) > 0
+		lines = append(lines, "optional: without a "+map[bool]string{true: "token", false: "credential"}[onlyTokens]+
 			" the client is anonymous; a bad one is 401")
 	}
 	return lines
@@ -130,6 +148,9 @@ func Judge(cfg Config, a *Authority, x *pipeline.Exchange) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if g.elsewhere(x) {
+		return refusalWords(OtherHost), OtherHost
+	}
 	sent := g.credentials(x)
 	if g.optional && sent.none() {
 		return "passes as anonymous: no credential was sent and it is optional", nil
@@ -150,7 +171,7 @@ func Judge(cfg Config, a *Authority, x *pipeline.Exchange) (string, error) {
 	if missing := g.missing(who.claims.scopes); missing != nil {
 		return refusalWords(MissingScope) + ": " + missing.words, MissingScope
 	}
-	what := map[scheme]string{bearerScheme: "issuer", dpopScheme: "issuer", keyScheme: "list of keys"}[who.scheme]
+	what := [schemes]string{bearerScheme: "issuer", dpopScheme: "issuer", keyScheme: "list of keys", basicScheme: "list of users", certificateScheme: "list of certificates"}[who.scheme]
 	return fmt.Sprintf("passes as subject %q of %s %s", who.client.Subject, what, who.source), nil
 }
 

@@ -1,9 +1,10 @@
-// Package auth verifies bearer tokens (RFC 6750, RFC 7519, RFC 8725) and API keys, and decides whether a client may use a
-// route.
+// Package auth verifies bearer tokens (RFC 6750, RFC 7519, RFC 8725), API keys, passwords (RFC 7617) and client certificates,
+// and decides whether a client may use a route.
 //
-// It promises that a request passes with a client only when it sent exactly one credential; when one key of a trusted
-// issuer, bound to one algorithm, signed its token, or a list of the route holds the hash of its API key; and when every
-// check of the issuer and of the route holds at that moment, revocation included, whether the token was seen before or not.
+// It promises that a request passes with a client only when it sent exactly one credential, or none over a connection with a
+// certificate; when one key of a trusted issuer, bound to one algorithm, signed its token, or a list of the route holds its
+// API key, password (as hashes) or certificate; and when every check of the issuer and of the route holds at that moment,
+// revocation included, whether the credential was seen before or not.
 // A route without credentials says so in words; nothing in a token chooses a URL, a file or an algorithm; an answer never
 // tells which check failed. It does not limit failed attempts or refuse a second Authorization field (the edge does). When
 // an issuer's keys can't be fetched, the last good ones serve up to their age limit of a day; then, and before the first
@@ -20,19 +21,21 @@ import (
 
 // gate is the layer of one route.
 type gate struct {
-	next       pipeline.Handler
-	authority  *Authority
-	trusted    []*issuer
-	lists      []*keyList
-	headers    []string      // of the lists, in lower case
-	challenges [][]byte      // of what the route takes
-	proofs     *proofs       // nil: no issuer takes tokens with proofs
-	patience   time.Duration // how long a request waits for keys or an answer
-	optional   bool
-	rules      []rule
-	scopes     scopeRule
-	anyScope   anyScopeRule
-	forward    forward
+	next      pipeline.Handler
+	authority *Authority
+	trusted   []*issuer
+	lists     []*keyList
+	certs     []*certList
+	users     users
+	headers   []string      // of the lists, in lower case
+	schemes   []scheme      // of what the route takes; refusals speak of the first when nothing was recognised
+	proofs    *proofs       // nil: no issuer takes tokens with proofs
+	patience  time.Duration // how long a request waits for keys or an answer
+	optional  bool
+	rules     []rule
+	scopes    scopeRule
+	anyScope  anyScopeRule
+	forward   forward
 }
 
 // New makes the layer of a route. Issuers and lists that the authority does not know, and two issuers with the same iss, are
@@ -75,22 +78,38 @@ func newGate(cfg Config, f forward, a *Authority) (*gate, error) {
 		}
 		g.lists = append(g.lists, l)
 	}
-	if len(g.trusted) == 0 && len(g.lists) == 0 {
-		return nil, fmt.Errorf("auth names neither issuers nor api_keys")
+	if err := g.takeLists(cfg, a); err != nil {
+		return nil, err
 	}
 	g.proofs = newProofs(trusted)
-	if len(g.trusted) > 0 && (g.proofs == nil || !g.proofs.only) {
-		g.challenges = append(g.challenges, challengePlain)
-	}
-	if g.proofs != nil {
-		g.challenges = append(g.challenges, g.proofs.plain)
-	}
-	if len(g.lists) > 0 {
-		g.challenges = append(g.challenges, challengeKey)
+	g.schemes = g.taken()
+	if len(g.schemes) == 0 {
+		return nil, fmt.Errorf("auth names none of issuers, api_keys, certificates and basic")
 	}
 	g.headers = keyHeaders(g.lists)
 	g.rules, err = newRules(cfg.Require, a.compile)
 	return g, err
+}
+
+// takeLists finds the lists of clients by certificate and by password.
+func (g *gate) takeLists(cfg Config, a *Authority) (err error) {
+	for _, name := range cfg.Certificates {
+		l := a.certs[name]
+		if l == nil {
+			return fmt.Errorf("unknown list of client_certificates %q", name)
+		}
+		g.certs = append(g.certs, l)
+	}
+	var lists []*userList
+	for _, name := range cfg.Basic {
+		l := a.users[name]
+		if l == nil {
+			return fmt.Errorf("unknown list of basic_users %q", name)
+		}
+		lists = append(lists, l)
+	}
+	g.users, err = newUsers(lists)
+	return err
 }
 
 func trust(names []string, a *Authority) ([]*issuer, error) {
@@ -131,6 +150,9 @@ func open(f forward) pipeline.Layer {
 // Serve lets a request with a good credential pass and fills x.Client; others get a Reason.
 func (g *gate) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	x.Client = pipeline.Client{}
+	if g.elsewhere(x) {
+		return g.refuse(x, &identified{reason: OtherHost})
+	}
 	sent := g.credentials(x)
 	if g.optional && sent.none() {
 		if !g.forward.apply(x, nil) {
@@ -177,7 +199,7 @@ func (g *gate) judge(x *pipeline.Exchange, who *identified) Reason {
 	if missing := g.missing(who.claims.scopes); missing != nil {
 		x.Problem.Scopes = missing.words
 		if x.Response.Set(challengeField, missing.challenge(who.scheme)); who.scheme == dpopScheme {
-			x.Response.Set(challengeField, g.proofs.wants(missing.forToken))
+			x.Response.Set(challengeField, g.proofs.wants(missing.challenge(dpopScheme)))
 		}
 		return MissingScope
 	}

@@ -47,12 +47,20 @@ const (
 	APIKeyNotYet
 	APIKeyExpired
 	APIKeyElsewhere
+	NoSuchCertificate
+	CertificateEnded
+	MalformedBasic
+	UnknownUser
+	WrongPassword
 	MissingScope
 	MissingClaim
 	MissingRole
 	WrongAddress
 	WrongMethod
 	RuleDenies
+	PlainText
+	OtherHost
+	BusyWithPasswords
 	TooManyFailures
 	NoKeys
 	NoAnswer
@@ -106,12 +114,20 @@ var reasonTable = [reasons]struct {
 	APIKeyNotYet:      {"api_key_not_yet", "the API key is not valid yet", pipeline.Unauthenticated},
 	APIKeyExpired:     {"api_key_expired", "the API key has expired", pipeline.Unauthenticated},
 	APIKeyElsewhere:   {"api_key_elsewhere", "the API key may not be used from this address", pipeline.Unauthenticated},
+	NoSuchCertificate: {"no_such_certificate", "no list of the route names a client of the certificate", pipeline.Unauthenticated},
+	CertificateEnded:  {"certificate_ended", "the certificate of the connection is expired", pipeline.Unauthenticated},
+	MalformedBasic:    {"malformed_basic", "the Basic credential is malformed", pipeline.Unauthenticated},
+	UnknownUser:       {"unknown_user", "no list of the route has the user", pipeline.Unauthenticated},
+	WrongPassword:     {"wrong_password", "the password is wrong", pipeline.Unauthenticated},
 	MissingScope:      {"missing_scope", "a scope is missing", pipeline.Forbidden},
 	MissingClaim:      {"missing_claim", "a claim does not have a demanded value", pipeline.Forbidden},
 	MissingRole:       {"missing_role", "a role is missing", pipeline.Forbidden},
 	WrongAddress:      {"wrong_address", "the client may not do this from its address", pipeline.Forbidden},
 	WrongMethod:       {"wrong_method", "the client may not use this method", pipeline.Forbidden},
 	RuleDenies:        {"rule_denies", "the route's expression is not true", pipeline.Forbidden},
+	PlainText:         {"plain_text", "a password may not be sent without TLS", pipeline.Forbidden},
+	OtherHost:         {"other_host", "the connection was made for another host than the request names", pipeline.Misdirected},
+	BusyWithPasswords: {"busy_with_passwords", "too many passwords are being checked", pipeline.Overloaded},
 	TooManyFailures:   {"too_many_failures", "too many tokens from the client's address have failed; this one was not looked at", pipeline.RateLimited},
 	NoKeys:            {"no_keys", "the issuer's keys are not available", pipeline.AuthUnavailable},
 	NoAnswer:          {"no_answer", "the introspection endpoint gave no answer", pipeline.AuthUnavailable},

@@ -15,11 +15,13 @@ func (c *Config) Validate(p units.Problems) {
 	if c.None {
 		return
 	}
-	if len(c.Issuers) == 0 && len(c.APIKeys) == 0 {
-		p.Add("auth names no issuers: write issuers: [...], or auth: none when everybody may pass")
+	if len(c.Issuers)+len(c.APIKeys)+len(c.Certificates)+len(c.Basic) == 0 {
+		p.Add("auth names no issuers: write issuers, api_keys, certificates or basic with a list of names, or auth: none when everybody may pass")
 	}
 	uniqueNames(c.Issuers, p.Key("issuers"))
 	uniqueNames(c.APIKeys, p.Key("api_keys"))
+	uniqueNames(c.Certificates, p.Key("certificates"))
+	uniqueNames(c.Basic, p.Key("basic"))
 	c.Require.validate(p.Key("require"))
 }
 

@@ -94,6 +94,28 @@ func (c *cross) policies(p units.Problems, given *node, who *auth.Config) {
 			c.name(q.Key("api_keys").Index(j), "list of API keys", name, sortedNames(c.doc.APIKeys), "api_keys")
 		}
 		c.expression(q.Key("require").Key("expression"), who)
+		c.clients(q, who)
+	}
+}
+
+// clients checks the lists of clients by certificate and by password: certificates have to be asked for by the port, and a
+// name has to mean one user.
+func (c *cross) clients(p units.Problems, who *auth.Config) {
+	for j, name := range who.Certificates {
+		c.name(p.Key("certificates").Index(j), "list of clients", name, sortedNames(c.doc.ClientCertificates), "client_certificates")
+	}
+	if t := c.doc.Listen.TLS; len(who.Certificates) > 0 && (t == nil || t.ClientAuth == "none") {
+		p.Key("certificates").Add("the port asks nobody for a certificate: listen.tls needs client_ca and client_auth: optional or require")
+	}
+	owner := map[string]string{}
+	for j, name := range who.Basic {
+		c.name(p.Key("basic").Index(j), "list of users", name, sortedNames(c.doc.BasicUsers), "basic_users")
+		for _, u := range c.doc.BasicUsers[name].Users {
+			if other := owner[u.Name]; other != "" && other != name {
+				p.Key("basic").Index(j).Add("user %q is in list %s as well", u.Name, other)
+			}
+			owner[u.Name] = name
+		}
 	}
 }
 

@@ -25,20 +25,24 @@ import (
 
 // Document is the whole of gateway.yaml, decoded, with defaults filled in.
 type Document struct {
-	Version    int                           `yaml:"version" required:"true" min:"1" max:"1" doc:"The version of this format: 1."`
-	Listen     ListenConfig                  `yaml:"listen" doc:"The port for clients."`
-	Admin      AdminConfig                   `yaml:"admin" doc:"Health, metrics and the admin API."`
-	State      StateConfig                   `yaml:"state" doc:"Where records of keyed writes live."`
-	Vaults     map[string]vault.Config       `yaml:"vaults" doc:"Where secrets written as ${vault:NAME/path#field} come from."`
-	Issuers    map[string]auth.IssuerConfig  `yaml:"issuers" doc:"Who signs tokens."`
-	APIKeys    map[string]auth.APIKeysConfig `yaml:"api_keys" doc:"Lists of API keys."`
-	Signing    *signing.Config               `yaml:"internal_token" doc:"How the gateway signs the tokens that forward.token sends upstream."`
-	RateLimits map[string]ratelimit.Config   `yaml:"rate_limits" doc:"Named limits; all routes that use a name count together."`
-	Shedding   shed.Config                   `yaml:"shedding" doc:"What this process refuses when it has too much to do."`
-	Flags      *flags.Config                 `yaml:"flags" doc:"Feature flags, in a file of their own."`
-	Upstreams  map[string]UpstreamConfig     `yaml:"upstreams" doc:"The services behind the gateway."`
-	Defaults   DefaultsConfig                `yaml:"defaults" doc:"Policies of routes that do not say their own."`
-	Routes     []RouteConfig                 `yaml:"routes" required:"true" nonempty:"true" doc:"Which request goes where, and by which rules."`
+	Version int                           `yaml:"version" required:"true" min:"1" max:"1" doc:"The version of this format: 1."`
+	Listen  ListenConfig                  `yaml:"listen" doc:"The port for clients."`
+	Admin   AdminConfig                   `yaml:"admin" doc:"Health, metrics and the admin API."`
+	State   StateConfig                   `yaml:"state" doc:"Where records of keyed writes live."`
+	Vaults  map[string]vault.Config       `yaml:"vaults" doc:"Where secrets written as ${vault:NAME/path#field} come from."`
+	Issuers map[string]auth.IssuerConfig  `yaml:"issuers" doc:"Who signs tokens."`
+	APIKeys map[string]auth.APIKeysConfig `yaml:"api_keys" doc:"Lists of API keys."`
+
+	ClientCertificates map[string]auth.ClientCertificatesConfig `yaml:"client_certificates" doc:"Lists of clients that are known by their certificates."`
+	BasicUsers         map[string]auth.BasicUsersConfig         `yaml:"basic_users" doc:"Lists of users with passwords (Basic)."`
+
+	Signing    *signing.Config             `yaml:"internal_token" doc:"How the gateway signs the tokens that forward.token sends upstream."`
+	RateLimits map[string]ratelimit.Config `yaml:"rate_limits" doc:"Named limits; all routes that use a name count together."`
+	Shedding   shed.Config                 `yaml:"shedding" doc:"What this process refuses when it has too much to do."`
+	Flags      *flags.Config               `yaml:"flags" doc:"Feature flags, in a file of their own."`
+	Upstreams  map[string]UpstreamConfig   `yaml:"upstreams" doc:"The services behind the gateway."`
+	Defaults   DefaultsConfig              `yaml:"defaults" doc:"Policies of routes that do not say their own."`
+	Routes     []RouteConfig               `yaml:"routes" required:"true" nonempty:"true" doc:"Which request goes where, and by which rules."`
 
 	outside *Outside `yaml:"-"`
 	hidden  []string `yaml:"-"` // values from vaults: never shown, whatever they fill

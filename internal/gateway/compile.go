@@ -53,7 +53,8 @@ func compile(doc *config.Document, state *State, old *Snapshot) (*Snapshot, erro
 		return nil, err
 	}
 	authority, err := auth.NewAuthority(doc.Issuers, previous, auth.Deps{
-		Logger: state.Logger, Recorder: state.Metrics, APIKeys: doc.APIKeys, Revocations: revoked, Store: shared,
+		Logger: state.Logger, Recorder: state.Metrics, APIKeys: doc.APIKeys, Clients: doc.ClientCertificates, Users: doc.BasicUsers,
+		Revocations: revoked, Store: shared,
 		Replays: replays, Nonces: nonces(doc), Compile: expressions(),
 		FailedShare: float64(doc.Listen.Limits.FailedTokensPerIP), Introspected: state.Metrics.Introspected,
 	})

@@ -220,7 +220,11 @@ func decide(doc *config.Document, r *config.RouteConfig, x *pipeline.Exchange, l
 	for _, name := range r.Auth.Issuers {
 		issuers[name] = doc.Issuers[name]
 	}
-	authority, err := auth.NewAuthority(issuers, nil, auth.Deps{Logger: logger, APIKeys: doc.APIKeys, Replays: dpop.Forget{}, Nonces: nonces(doc), Compile: expressions()})
+	deps := auth.Deps{
+		Logger: logger, APIKeys: doc.APIKeys, Clients: doc.ClientCertificates, Users: doc.BasicUsers,
+		Replays: dpop.Forget{}, Nonces: nonces(doc), Compile: expressions(),
+	}
+	authority, err := auth.NewAuthority(issuers, nil, deps)
 	if err != nil {
 		return err.Error(), err
 	}
