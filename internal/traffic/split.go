@@ -2,7 +2,6 @@ package traffic
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"hash/fnv"
 	"math"
@@ -173,12 +172,6 @@ func hashBytes(h uint64, b []byte) uint64 {
 }
 
 const hashSeed = 14695981039346656037
-
-func hashUint(h, v uint64) uint64 {
-	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], v)
-	return hashBytes(h, b[:])
-}
 
 // Words says how requests are shared, for explain.
 func (d *Destination) Words() string {
