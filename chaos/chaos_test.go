@@ -132,6 +132,11 @@ func TestChaos(t *testing.T) {
 			})
 		}
 	})
+	for _, cell := range cells { // on a busy machine a gateway may have been started too seldom to come by its place
+		if cell.Point != "" && slices.Contains(table.Unreached(), cell.Topology.Name+" "+cell.Point) {
+			t.Run("again/"+cell.Name(), func(t *testing.T) { table.Add(play(t, cell)) })
+		}
+	}
 	t.Logf("\n%s", table.String())
 	if never := table.Unreached(); len(never) > 0 && len(cells) >= len(ShortCells()) {
 		t.Errorf("no gateway ended at %s: nothing is proved of what a kill there does", strings.Join(never, ", "))

@@ -60,8 +60,8 @@ func found(t *testing.T, tag string, cell Cell) {
 			t.Logf("%d violations in run %d, the first: %s", len(out.Verdict.Violations), try, out.Verdict.Violations[0])
 			return
 		}
-		if try == 3 { // most meet their moment at once; one needs a pause in the right place
-			t.Fatalf("%s was not found in %d calls, %d executions (seed %d), nor in two runs before", tag, out.Calls, out.Verdict.Executions, seed)
+		if try == 5 { // most meet their moment at once; one needs a pause in the right place, and a busy machine takes them away
+			t.Fatalf("%s was not found in %d calls, %d executions (seed %d), nor in four runs before", tag, out.Calls, out.Verdict.Executions, seed)
 		}
 	}
 }
