@@ -55,7 +55,7 @@ func TestArguments(t *testing.T) {
 	wants(t, 2, "", "-config", "check", "-config")
 	wants(t, 2, "", "stray", "check", "stray", "-config", file)
 	wants(t, 2, "", "stray", "-config", file, "stray")
-	wants(t, 0, "", "", "check", "--config="+file)
+	wants(t, 0, "", "the secret stands in the document as it is", "check", "--config="+file)
 	wants(t, 2, "", "one.yaml", "diff", "one.yaml", "two.yaml")
 	wants(t, 2, "", "OLD and NEW", "diff", file)
 	wants(t, 2, "", "OLD and NEW", "diff", file, file, file)
@@ -92,7 +92,7 @@ func TestCheckReadsFiles(t *testing.T) {
 	with := func(keys, algorithm string) string {
 		return store(t, "gateway.yaml", strings.Replace(explained, `jwks: "http://127.0.0.1:1/jwks.json", algorithms: [ES256]`, "keys: ["+keys+"], algorithms: ["+algorithm+"]", 1))
 	}
-	wants(t, 0, "", "", "check", "-config", with(key, "ES256"))
+	wants(t, 0, "", "issuers.main.secret: the secret stands", "check", "-config", with(key, "ES256"))
 	wants(t, 2, "issuers.far.keys[1]: key file /no/such.pem: no such file", "", "check", "-config", with(key+", /no/such.pem", "ES256"))
 	wants(t, 2, "issuers.far.keys[0]: ", "", "check", "-config", with(key, "RS256"))
 	wants(t, 2, "issuers.far.keys[0]: ", "", "check", "-config", with(store(t, "junk.pem", "junk"), "ES256"))
