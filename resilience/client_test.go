@@ -18,6 +18,12 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
+// number is 0 for what is none.
+func number(text string) int {
+	n, _ := strconv.Atoi(text)
+	return n
+}
+
 // answer is what a call gave.
 type answer struct {
 	status int

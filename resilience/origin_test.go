@@ -224,6 +224,24 @@ func turns(answers ...string) func(*peer) {
 	}
 }
 
+// slowly is turns with a pause before each answer.
+func slowly(pause time.Duration, answers ...string) func(*peer) {
+	var mu sync.Mutex
+	n := 0
+	return func(p *peer) {
+		for p.request() != nil {
+			mu.Lock()
+			answer := answers[min(n, len(answers)-1)]
+			n++
+			mu.Unlock()
+			time.Sleep(pause) // what the upstream takes
+			if !p.say(answer) {
+				return
+			}
+		}
+	}
+}
+
 // status is a whole answer; fields end with CRLF each.
 func status(code, fields, body string) string {
 	return "HTTP/1.1 " + code + "\r\n" + fields + "Content-Length: " + itoa(len(body)) + "\r\n\r\n" + body
