@@ -121,6 +121,9 @@ func (d *dialog) hear(method string) (answer, error) {
 	}
 	defer got.Body.Close()
 	body, err := io.ReadAll(got.Body)
+	if got.Close {
+		got.Header.Set("Connection", "close") // net/http took it out
+	}
 	return answer{got.StatusCode, got.Header, string(body)}, err
 }
 
