@@ -114,7 +114,7 @@ func TestU42LongUpload(t *testing.T) {
 			p.say(status("200 OK", "", fmt.Sprint(n)))
 		}
 	})
-	g := begin(t, "limits: { body: 6GiB },", up("up", "", o.url), route("all", "/**", ", timeout: 500ms", "up"))
+	g := begin(t, "limits: { body: 6GiB },", up("up", "", o.url), route("all", "/**", ", timeout: 2s", "up"))
 	g.want(200, "", "POST", "/warm", "x")
 	base, _, _ := g.process()
 	r, w := io.Pipe()
@@ -123,7 +123,7 @@ func TestU42LongUpload(t *testing.T) {
 		block := make([]byte, 1<<20)
 		for sent := int64(0); sent < size; sent += int64(len(block)) {
 			if sent == size/2 {
-				time.Sleep(time.Second) // longer than the route's time
+				time.Sleep(3 * time.Second) // longer than the route's time
 			}
 			if sent%(64<<20) == 0 {
 				kib, _, _ := g.process()
