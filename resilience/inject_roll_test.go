@@ -19,7 +19,7 @@ type restartable struct {
 
 	mu       sync.Mutex
 	ln       net.Listener
-	idle     map[net.Conn]bool
+	conns    []net.Conn
 	stopping bool
 	group    sync.WaitGroup
 	served   atomic.Int64
@@ -40,20 +40,21 @@ func (r *restartable) start() {
 		return
 	}
 	r.mu.Lock()
-	r.ln, r.idle, r.stopping = ln, map[net.Conn]bool{}, false
+	r.ln, r.conns, r.stopping = ln, nil, false
 	r.mu.Unlock()
 	o := &origin{ln: ln, script: func(p *peer) { r.serve(p) }, ended: make(chan struct{}, 1)}
 	go o.accept()
 }
 
 func (r *restartable) serve(p *peer) {
-	r.group.Add(1)
+	if !r.hello(p.Conn) {
+		return
+	}
 	defer r.group.Done()
-	for r.rest(p.Conn, true) && p.request() != nil {
-		busy := r.rest(p.Conn, false)
+	for p.request() != nil {
 		time.Sleep(2 * time.Millisecond) // its work
 		r.served.Add(1)
-		if !busy {
+		if r.stops() {
 			p.say("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
 			return
 		}
@@ -61,14 +62,24 @@ func (r *restartable) serve(p *peer) {
 	}
 }
 
-// rest notes whether a connection is idle; false when the upstream stops.
-func (r *restartable) rest(c net.Conn, idle bool) bool {
+func (r *restartable) hello(c net.Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.idle[c] = idle
-	return !r.stopping
+	if r.stopping {
+		return false
+	}
+	r.group.Add(1)
+	r.conns = append(r.conns, c)
+	return true
 }
 
+func (r *restartable) stops() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stopping
+}
+
+// stop takes no new connections, says close with each answer, and closes what stays idle for a while.
 func (r *restartable) stop() {
 	r.mu.Lock()
 	if r.stopping {
@@ -77,10 +88,8 @@ func (r *restartable) stop() {
 	}
 	r.stopping = true
 	_ = r.ln.Close()
-	for c, idle := range r.idle {
-		if idle {
-			_ = c.(*net.TCPConn).CloseWrite() // what was just sent is still read and answered
-		}
+	for _, c := range r.conns {
+		_ = c.SetReadDeadline(time.Now().Add(150 * time.Millisecond))
 	}
 	r.mu.Unlock()
 	ended := make(chan struct{})
