@@ -5,19 +5,25 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
-// closing answers, and closes a connection on which nothing came for the time.
-func closing(idle time.Duration) func(*peer) {
+// closing answers, and closes a connection on which nothing came for the time. late counts closings that came so late, the
+// machine being busy, that the next request may have been on its way: nobody can tell then whether it was executed.
+func closing(idle, next time.Duration, late *atomic.Int64) func(*peer) {
 	return func(p *peer) {
 		for {
 			if p.request() == nil || !p.say(fine) {
 				return
 			}
-			_ = p.SetReadDeadline(time.Now().Add(idle))
+			answered := time.Now()
+			_ = p.SetReadDeadline(answered.Add(idle))
 			if _, err := p.r.Peek(1); err != nil {
+				if time.Since(answered) > next-5*time.Millisecond {
+					late.Add(1)
+				}
 				return
 			}
 			_ = p.SetReadDeadline(time.Time{})
@@ -26,13 +32,13 @@ func closing(idle time.Duration) func(*peer) {
 }
 
 func TestInjection04IdleClose(t *testing.T) {
-	t.Parallel()
 	in := inject(t, 4, "an upstream that closes idle connections after 20 ms: POST every 40 ms, GET at random times")
 	lanes, posts := soaking(10, 4), soaking(100, 1000) // lanes side by side, each with an upstream of its own
 	origins := make([]*origin, lanes)
+	var late atomic.Int64
 	var upstreams, routes strings.Builder
 	for i := range lanes {
-		origins[i] = scripted(t, closing(20*time.Millisecond))
+		origins[i] = scripted(t, closing(20*time.Millisecond, 40*time.Millisecond, &late))
 		name := fmt.Sprintf("u%d", i)
 		upstreams.WriteString(up(name, "", origins[i].url))
 		routes.WriteString(route(name, "/"+name, "", name))
@@ -55,7 +61,7 @@ func TestInjection04IdleClose(t *testing.T) {
 				mu.Lock()
 				if sent++; err != nil || a.status != 200 {
 					failed++
-					in.Errorf("%s %d of lane %d: %d %s, %v", method, n, i, a.status, a.body, err)
+					t.Logf("%s %d of lane %d: %d %s, %v", method, n, i, a.status, a.body, err)
 				}
 				mu.Unlock()
 				if err != nil {
@@ -66,6 +72,9 @@ func TestInjection04IdleClose(t *testing.T) {
 		})
 	}
 	group.Wait()
+	if int64(failed) > late.Load() {
+		in.Errorf("%d failed, %d closings were late", failed, late.Load())
+	}
 	for _, o := range origins {
 		for _, id := range o.repeated() {
 			if o.method(id) == "POST" {
@@ -73,7 +82,7 @@ func TestInjection04IdleClose(t *testing.T) {
 			}
 		}
 	}
-	in.found("%d requests, %d failed, no POST came twice; Envoy's and nginx's users report 502 and 503 here", sent, failed)
+	in.found("%d requests, %d failed (%d closings late), no POST came twice", sent, failed, late.Load())
 }
 
 // method is that of the request with an id.

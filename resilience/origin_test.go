@@ -41,9 +41,24 @@ type arrival struct {
 type peer struct {
 	net.Conn
 	r   *bufio.Reader
-	raw *bytes.Buffer
+	raw *record
 	o   *origin
 	n   int // the how manieth connection, from 0
+}
+
+// record keeps the bytes of a head as they came; bodies may be long.
+type record struct {
+	from io.Reader
+	bytes.Buffer
+	on bool
+}
+
+func (r *record) Read(p []byte) (int, error) {
+	n, err := r.from.Read(p)
+	if r.on {
+		r.Write(p[:n])
+	}
+	return n, err
 }
 
 const fine = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -82,8 +97,8 @@ func (o *origin) accept() {
 				o.alive--
 				o.mu.Unlock()
 			}()
-			raw := &bytes.Buffer{}
-			o.script(&peer{Conn: c, r: bufio.NewReader(io.TeeReader(c, raw)), raw: raw, o: o, n: n})
+			raw := &record{from: c}
+			o.script(&peer{Conn: c, r: bufio.NewReader(raw), raw: raw, o: o, n: n})
 		}()
 	}
 }
@@ -112,9 +127,11 @@ func (p *peer) request() *arrival {
 // head reads the head of a request and leaves the body on the wire.
 func (p *peer) head() (*arrival, io.Reader) {
 	p.raw.Reset()
+	p.raw.on = true
 	waiting, _ := p.r.Peek(p.r.Buffered())
 	p.raw.Write(waiting)
 	r, err := http.ReadRequest(p.r)
+	p.raw.on = false
 	if err != nil {
 		return nil, nil
 	}

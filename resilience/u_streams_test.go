@@ -137,7 +137,7 @@ func TestU42LongUpload(t *testing.T) {
 	}()
 	a, err := http.Post("http://"+g.address+"/up", "application/octet-stream", r)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v; log: %.2000s", err, g.log)
 	}
 	defer a.Body.Close()
 	text, err := io.ReadAll(a.Body)
