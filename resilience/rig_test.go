@@ -262,16 +262,6 @@ func (g *gate) process() (kib, goroutines, files int) {
 	return kib, int(g.metric("go_goroutines")), len(fds)
 }
 
-// token asks the binary for one.
-func (g *gate) token() string {
-	g.t.Helper()
-	out, err := exec.Command(binary, "token", "-config", g.file, "-issuer", "main", "-sub", "alice").Output()
-	if err != nil {
-		g.t.Fatalf("token: %v: %s", err, out)
-	}
-	return "Bearer " + strings.TrimSpace(string(out))
-}
-
 var givenPorts sync.Map
 
 // freePort gives an address that no caller was given before.
