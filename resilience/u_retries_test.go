@@ -3,6 +3,7 @@ package resilience
 import (
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -42,15 +43,27 @@ func TestU03StaleConnectionsLoseNoPost(t *testing.T) {
 	t.Parallel()
 	o := scripted(t, func(p *peer) {
 		if p.request() != nil {
-			p.say(fine) // and closes, without having said so
+			time.Sleep(30 * time.Millisecond) // so that several connections are needed
+			p.say(fine)                       // and closes, without having said so
 		}
 	})
 	g := before(t, o.url, "")
-	for range 50 {
-		g.want(200, "", "POST", "/x", "body")
+	const rounds, crowd = 6, 8
+	for range rounds {
+		var group sync.WaitGroup
+		for range crowd {
+			group.Go(func() {
+				if a, err := g.call("POST", "/x", "body"); err != nil || a.status != 200 {
+					t.Errorf("%d, %v", a.status, err)
+				}
+			})
+		}
+		group.Wait()
+		g.eventually("the upstream's close", func() bool { return o.connections() == 0 })
+		g.want(200, "", "POST", "/x", "body") // passes over all of them
 		g.eventually("the upstream's close", func() bool { return o.connections() == 0 })
 	}
-	if ids := o.repeated(); len(ids) > 0 || o.count() != 50 {
+	if ids := o.repeated(); len(ids) > 0 || o.count() != rounds*(crowd+1) {
 		t.Errorf("%d requests, repeated: %v", o.count(), ids)
 	}
 }
