@@ -147,7 +147,7 @@ func TestInjection10ClientGone(t *testing.T) {
 	_, goroutines, files := g.process()
 	rush(runs)
 	after, filesAfter := 0, 0
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(25 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 		if _, after, filesAfter = g.process(); after <= goroutines+spare && filesAfter <= files+spare {
 			break
 		}

@@ -49,14 +49,14 @@ type peer struct {
 // record keeps the bytes of a head as they came; bodies may be long.
 type record struct {
 	from io.Reader
-	bytes.Buffer
-	on bool
+	head bytes.Buffer
+	on   bool
 }
 
 func (r *record) Read(p []byte) (int, error) {
 	n, err := r.from.Read(p)
 	if r.on {
-		r.Write(p[:n])
+		r.head.Write(p[:n])
 	}
 	return n, err
 }
@@ -126,16 +126,16 @@ func (p *peer) request() *arrival {
 
 // head reads the head of a request and leaves the body on the wire.
 func (p *peer) head() (*arrival, io.Reader) {
-	p.raw.Reset()
+	p.raw.head.Reset()
 	p.raw.on = true
 	waiting, _ := p.r.Peek(p.r.Buffered())
-	p.raw.Write(waiting)
+	p.raw.head.Write(waiting)
 	r, err := http.ReadRequest(p.r)
 	p.raw.on = false
 	if err != nil {
 		return nil, nil
 	}
-	raw, _, _ := strings.Cut(p.raw.String(), "\r\n\r\n")
+	raw, _, _ := strings.Cut(p.raw.head.String(), "\r\n\r\n")
 	s := &arrival{raw: raw, method: r.Method, path: r.URL.Path, header: r.Header, id: r.Header.Get("X-Request-Id")}
 	p.o.mu.Lock()
 	p.o.seen = append(p.o.seen, s)
