@@ -54,8 +54,9 @@ chaos-short: ## what make test does of it
 fleet: ## shared limits on real gateways and a real Redis: accuracy and every outage, for docs/rate-limits.md
 	ONCEGATE_FLEET=full $(GO) test -count=1 -timeout 60m -v ./fleet
 
-soak: ## steady load with reloads, memory must stay flat; then random traffic against a misbehaving upstream
+soak: ## steady load with reloads, memory must stay flat; random traffic against a misbehaving upstream; the long form of all fault injections
 	ONCEGATE_SOAK=10m $(GO) test -count=1 -timeout 30m -run Soak ./e2e
+	ONCEGATE_SOAK=10m $(GO) test -count=1 -timeout 40m -v -run 'Injection|TestOutcome|TestU[0-9]' ./resilience
 	ONCEGATE_STORM=2m $(GO) test -race -count=1 -timeout 30m -run Storm ./internal/gateway
 
 sbom: build ## dist/sbom.cdx.json: what the binary is made of, with licences (CycloneDX)

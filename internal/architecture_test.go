@@ -28,7 +28,7 @@ var floors = map[string]int{
 	"internal/gateway": 3,
 	"internal/admin":   4,
 	"cmd/gateway":      5,
-	"bench":            6, "e2e": 6, "chaos": 6, "fleet": 6, "scripts": 6, // commands and tests around the product
+	"bench":            6, "e2e": 6, "chaos": 6, "fleet": 6, "resilience": 6, "scripts": 6, // commands and tests around the product
 }
 
 // folder gives the package of the picture that a path belongs to: internal/edge/h1 is part of internal/edge.

@@ -61,8 +61,8 @@ func refuse(x *pipeline.Exchange, wait time.Duration, err error) error {
 }
 
 // judge blames the upstream for what the contract names: 500, 502, 503 and 504, resets and time-outs, and connections that
-// no target takes. 429 and 501 say nothing about its health. A time-out of a call that had no time from its beginning, and
-// an answer that nobody was asked for, are ours.
+// no target takes. 429 and 501 say nothing about its health, nor does a 503 with Retry-After: it is called too often, and says
+// so by itself. A time-out of a call that had no time from its beginning, and an answer that nobody was asked for, are ours.
 func judge(x *pipeline.Exchange, err error, dispatched bool, began time.Time) Outcome {
 	if err != nil {
 		kind := pipeline.KindOf(err)
@@ -76,7 +76,12 @@ func judge(x *pipeline.Exchange, err error, dispatched bool, began time.Time) Ou
 		return Neutral
 	}
 	switch x.Response.Status() {
-	case 500, 502, 503, 504:
+	case 503:
+		if len(x.Response.Header("Retry-After")) > 0 {
+			return Neutral
+		}
+		return Failure
+	case 500, 502, 504:
 		return Failure
 	case 429, 501:
 		return Neutral

@@ -11,17 +11,21 @@ import (
 	"github.com/oncegate/oncegate/internal/units"
 )
 
-// answer is a response of which only the status is asked.
+// answer is a response of which only the status and one field are asked.
 type answer struct {
 	pipeline.Response
 	status int
+	later  string // Retry-After
 }
 
 func (a *answer) Status() int { return a.status }
 
+func (a *answer) Header(string) []byte { return []byte(a.later) }
+
 // upstream is what stands below the layer.
 type upstream struct {
 	status   int
+	later    string
 	err      error
 	tries    int
 	took     time.Duration
@@ -38,7 +42,7 @@ func (u *upstream) Serve(_ context.Context, x *pipeline.Exchange) error {
 	if u.panicked != nil {
 		panic(u.panicked)
 	}
-	x.Response.(*answer).status = u.status
+	x.Response.(*answer).status, x.Response.(*answer).later = u.status, u.later
 	return u.err
 }
 
@@ -71,6 +75,7 @@ func TestLayerJudges(t *testing.T) {
 		{"501", upstream{status: 501, tries: 1}, Closed},
 		{"502", upstream{status: 502, tries: 1}, Open},
 		{"503", upstream{status: 503, tries: 1}, Open},
+		{"503 for a while", upstream{status: 503, later: "1", tries: 1}, Closed},
 		{"504", upstream{status: 504, tries: 1}, Open},
 		{"505", upstream{status: 505, tries: 1}, Closed},
 		{"our own 503", upstream{status: 503, tries: 0}, Closed},

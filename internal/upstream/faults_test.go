@@ -273,8 +273,9 @@ type panicReader struct{}
 func (panicReader) Read([]byte) (int, error) { panic("read") }
 
 // A request that was sent twice already, the second time in vain, goes nowhere else.
-func TestSilentRetryIsTheLast(t *testing.T) {
-	first := newFake(t, func(p *peer) {
+// A target that stops ends its kept connections and takes no new ones: a safe request goes to another target, if there is one.
+func TestSilentRetryGoesElsewhere(t *testing.T) {
+	stopping := func(p *peer) {
 		for s := p.request(); s != nil; s = p.request() {
 			if s.id == "again" {
 				_ = p.f.ln.Close()
@@ -282,17 +283,27 @@ func TestSilentRetryIsTheLast(t *testing.T) {
 			}
 			p.send(okAnswer)
 		}
-	})
-	second := newFake(t, answering(okAnswer))
+	}
+	first, second := newFake(t, stopping), newFake(t, answering(okAnswer))
 	r := newRig(t, defaults(first.url, second.url))
 	for range 2 {
 		body, err := r.do(get("warm"))
 		wantOK(t, body, err)
 	}
 	m := get("again")
-	_, err := r.do(m)
-	wantKind(t, err, pipeline.UpstreamFailed)
-	if count(first, "again") != 1 || count(second, "again") != 0 || m.Effect != pipeline.EffectUnknown || m.Attempt.Count != 2 {
+	body, err := r.do(m)
+	wantOK(t, body, err)
+	if count(first, "again") != 1 || count(second, "again") != 1 || m.Effect != pipeline.EffectDone || m.Attempt.Count != 3 {
 		t.Errorf("seen %d and %d times, effect %v, %+v", count(first, "again"), count(second, "again"), m.Effect, m.Attempt)
+	}
+	alone := newFake(t, stopping)
+	r = newRig(t, defaults(alone.url))
+	body, err = r.do(get("warm"))
+	wantOK(t, body, err)
+	m = get("again")
+	_, err = r.do(m)
+	wantKind(t, err, pipeline.UpstreamFailed)
+	if count(alone, "again") != 1 || m.Effect != pipeline.EffectUnknown {
+		t.Errorf("seen %d times, effect %v", count(alone, "again"), m.Effect)
 	}
 }

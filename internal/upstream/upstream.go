@@ -146,7 +146,7 @@ func (t *target) try(ctx context.Context, x *pipeline.Exchange, body *h1.Payload
 		c, err := t.pool.Acquire(ctx, now, &t.limits, t.until(x, now), fresh)
 		if err != nil {
 			t.unreached(ctx, x, err, now)
-			return now, t.afterConnect(ctx, err, repeated), t.wrap(err)
+			return now, t.afterConnect(ctx, err), t.wrap(err)
 		}
 		if !c.AtOnce() {
 			now = time.Now() // connecting, or waiting for a connection, took its time
@@ -185,9 +185,11 @@ func repeatable(x *pipeline.Exchange, body *h1.Payload, out *h1.Outcome) bool {
 	return method == "GET" || method == "HEAD"
 }
 
-func (t *target) afterConnect(ctx context.Context, err error, sent bool) again {
+// afterConnect says where a call may go for which there was no connection. That holds as well when it is the repetition of a
+// safe request: a target that stops closes what is idle and takes nothing new, and others are there.
+func (t *target) afterConnect(ctx context.Context, err error) again {
 	switch {
-	case sent || ctx.Err() != nil:
+	case ctx.Err() != nil:
 		return tryNever
 	case pipeline.KindOf(err) == pipeline.Overloaded:
 		return tryElsewhere

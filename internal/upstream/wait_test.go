@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"io"
 	"testing"
 	"time"
 
@@ -57,4 +58,26 @@ func TestAStallBeforeSendingIsNoTimeout(t *testing.T) {
 	if n := count(f, "stalled"); n != 1 || f.connections() != 1 {
 		t.Errorf("seen %d times on %d connections", n, f.connections())
 	}
+}
+
+// The deadline is not eaten by an upstream that takes a long body slowly but steadily.
+func TestSlowlyTakenUploadDoesNotEatTheDeadline(t *testing.T) {
+	t.Parallel()
+	const size = 32 << 20
+	f := newFake(t, func(p *peer) {
+		_, body := p.head()
+		for b := make([]byte, 1<<20); ; {
+			if _, err := io.ReadFull(body, b); err != nil {
+				break
+			}
+			time.Sleep(60 * time.Millisecond) // its pace
+		}
+		p.send(okAnswer)
+		p.block()
+	})
+	r := newRig(t, defaults(f.url))
+	m := upload("a", &source{left: size}, size)
+	m.Deadline = time.Now().Add(800 * time.Millisecond) // what stands in the buffers of sockets at the end takes its time, too
+	body, err := r.do(m)
+	wantOK(t, body, err)
 }

@@ -39,9 +39,11 @@ func (k *call) upload() error {
 			if left > 0 {
 				left -= int64(n)
 			}
+			start := time.Now()
 			if err := k.push(frame(piece, n, k.body.length < 0)); err != nil || k.early {
 				return err
 			}
+			k.taken(time.Since(start))
 		}
 		switch {
 		case err == io.EOF && left > 0:
@@ -59,10 +61,15 @@ func (k *call) upload() error {
 func (k *call) readClient(b []byte) (int, error) {
 	start := time.Now()
 	n, err := k.body.stream.Read(b)
-	d := time.Since(start)
+	k.taken(time.Since(start))
+	return n, err
+}
+
+// taken moves the end of the try and of the exchange by what a piece of the body took on its way: a long upload that goes on is
+// not cut, its silences are bounded.
+func (k *call) taken(d time.Duration) {
 	k.start = k.start.Add(d)
 	postpone(k.x, d)
-	return n, err
 }
 
 // frame makes a chunk of the n bytes that stand at their place in the piece.
@@ -125,7 +132,7 @@ func (k *call) write(b []byte, now time.Time) (int, error) {
 	return k.c.nc.Write(b)
 }
 
-// past reports that the try or the exchange ran out of time; what the client took for its body was added before.
+// past reports that the try or the exchange ran out of time; what the pieces before this one took was added.
 func (k *call) past(now time.Time) bool {
 	return k.lim.Try > 0 && now.After(k.start.Add(k.lim.Try)) || !k.x.Deadline.IsZero() && now.After(k.x.Deadline)
 }
