@@ -211,7 +211,7 @@ func guardedNames(doc *config.Document) *wire.Names {
 	for i := range doc.Routes {
 		forwards = append(forwards, forward(&doc.Routes[i]))
 	}
-	return wire.NewNames(append(auth.Guarded(forwards...), dedup.AttemptField)...)
+	return wire.NewNames(append(auth.Guarded(forwards...), dedup.AttemptField, "X-Gateway-Mirror")...)
 }
 
 // decide runs the real auth layer, and gives the words that a client never sees.

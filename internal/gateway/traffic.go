@@ -141,26 +141,35 @@ func anyOf(looks []dedup.Admits) dedup.Admits {
 	}
 }
 
-// flags gives the flags of a document's file; the same set as long as the document says the same. An earlier set ends: its
-// last flags stay for the snapshots that hold it.
+// flags gives the flags of a document's file; the same set as long as documents say the same. The set of the live snapshot goes
+// on while another document is tried, which may be refused.
 func (s *State) flags(cfg *flags.Config) (*flags.Set, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if cfg == nil {
 		return nil, nil
 	}
-	if s.flagSet != nil && s.flagCfg == *cfg {
-		return s.flagSet, nil
+	if set := s.flagSets[*cfg]; set != nil {
+		return set, nil
 	}
-	next, err := flags.Open(*cfg, s.Logger, s.Metrics)
+	set, err := flags.Open(*cfg, s.Logger, s.Metrics)
 	if err != nil {
 		return nil, err
 	}
-	if s.flagSet != nil {
-		s.flagSet.Close()
+	s.flagSets[*cfg] = set
+	return set, nil
+}
+
+// forgetFlags ends the sets that the live snapshot does not follow. Their last flags stay for exchanges that still run.
+func (s *State) forgetFlags(live *flags.Set) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for cfg, set := range s.flagSets {
+		if set != live {
+			set.Close()
+			delete(s.flagSets, cfg)
+		}
 	}
-	s.flagSet, s.flagCfg = next, *cfg
-	return next, nil
 }
 
 // trafficSteps explains where a route sends its requests.
