@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/oncegate/oncegate/internal/auth"
@@ -170,39 +168,4 @@ func (s *State) forgetFlags(live *flags.Set) {
 			delete(s.flagSets, cfg)
 		}
 	}
-}
-
-// trafficSteps explains where a route sends its requests.
-func trafficSteps(doc *config.Document, r *config.RouteConfig) (steps []Step) {
-	if rw := r.Rewrite; rw != nil {
-		steps = append(steps, Step{"rewrite", rw.Words()})
-	}
-	for _, rule := range r.Fallback {
-		what := "upstream " + rule.Upstream
-		if rule.Respond != nil {
-			what = fmt.Sprintf("a fixed answer %d", rule.Respond.Status)
-		}
-		steps = append(steps, Step{"fallback", "on " + strings.Join(rule.On, " ") + ": " + what})
-	}
-	if m := r.To.Mirror; m != nil {
-		steps = append(steps, Step{"mirror", fmt.Sprintf("%s of the requests also go to %s, at most %d at once", m.Share, m.Upstream, m.InFlight)})
-	}
-	return append(steps, endSteps(doc, r)...)
-}
-
-func endSteps(doc *config.Document, r *config.RouteConfig) (steps []Step) {
-	switch to := &r.To; {
-	case to.Respond != nil:
-		return []Step{{"respond", fmt.Sprintf("a fixed answer %d", to.Respond.Status)}}
-	case to.Redirect != nil:
-		return []Step{{"redirect", fmt.Sprintf("%d to %s", to.Redirect.Status, to.Redirect.Location)}}
-	case len(to.Split) > 0:
-		steps = append(steps, Step{"split", to.Words()})
-	}
-	for _, name := range r.To.Names() {
-		u := doc.Upstreams[name]
-		steps = append(steps, guardSteps(u)...)
-		steps = append(steps, Step{"upstream", name + ": " + u.Words()})
-	}
-	return steps
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -100,5 +101,33 @@ func TestNobodySendsTheMirrorsMark(t *testing.T) {
 	m.Start = time.Now()
 	if err := g.Serve(t.Context(), &m.Exchange); err != nil || seen.Load() != "|" {
 		t.Errorf("%v, %v", err, seen.Load())
+	}
+}
+
+// Explain says which arm of a split a request meets, and that a version has ended.
+func TestExplainSaysWhere(t *testing.T) {
+	doc := document(t, "http://127.0.0.1:1", `flags: { file: f.yaml }
+upstreams: { a: { targets: ["@UP@"], breaker: { slow: 1s, consecutive: 3 } }, b: { targets: ["@UP@"] } }
+routes:
+  - { id: when, match: { path: /when }, auth: none, to: { split: [{ upstream: a }, { upstream: b, when: { headers: { X: "1" } } }] } }
+  - { id: flag, match: { path: /flag }, auth: none, to: { sticky: "header:T", split: [{ upstream: a, weight: 0 }, { upstream: b, when: { flag: f } }] } }
+  - { id: old, match: { path: /old }, auth: none, to: a, version: { name: v1, deprecated: 2026-01-01, sunset: 2026-02-01, after_sunset: gone } }
+`)
+	for _, c := range []struct {
+		path, header, want string
+		kind               pipeline.Refusal
+	}{
+		{"/when", "X", "=> split: b, its conditions hold\n", 0},
+		{"/when", "Y", "=> split: drawn by weight\n", 0},
+		{"/when", "Y", "or 80% that take longer than 1s, or 3 failures in a row", 0},
+		{"/flag", "T", "=> split: b, where this client stays; flags were not looked at\n", 0},
+		{"/old", "Y", "version   v1, deprecated since 2026-01-01, ends at 2026-02-01, then 410 gone\n", pipeline.Gone},
+		{"/old", "Y", "=> version: it has ended: 410 gone\n", pipeline.Gone},
+	} {
+		var out strings.Builder
+		err := Explain(&out, doc, &pipeline.NewMemory("GET", c.path).WithHeader(c.header, "1").Exchange, slog.New(slog.DiscardHandler))
+		if pipeline.KindOf(err) != c.kind || !strings.Contains(out.String(), c.want) {
+			t.Errorf("%s: %v\n%s\nwithout %q", c.path, err, out.String(), c.want)
+		}
 	}
 }

@@ -129,6 +129,7 @@ func TestNoSecretForWantOfRoom(t *testing.T) {
 		own := pipeline.NewMemory("GET", "/")
 		own.Outgoing.Set("authorization", []byte("Bearer internal"))
 		from(t, h, own)
+		time.Sleep(time.Millisecond)
 		all.Close()
 		if rec.seen["skipped"] != 1 || rec.seen["sent"] != 1 || len(all.busy) > 0 || strings.Contains(to.got[0], "internal") {
 			t.Errorf("%v, %q", rec.seen, to.got)
