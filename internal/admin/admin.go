@@ -59,6 +59,7 @@ func New(cfg config.AdminConfig, g *gateway.Gateway, reload *gateway.Reloader, l
 	api.Delete("/limits/:name/usage", s.resetLimit)
 	api.Get("/config", s.config)
 	api.Get("/config/errors", s.configErrors)
+	api.Get("/config/changes", s.configChanges)
 	api.Post("/reload", s.postReload)
 	api.Post("/revocations", s.postRevocation)
 	api.Get("/executions", s.executions)

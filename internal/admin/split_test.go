@@ -1,13 +1,14 @@
 package admin
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
 
 // Weights change at once, and until the next reload: blue and green by one call, and back by one.
 func TestPutSplit(t *testing.T) {
-	r := newRig(t, inMemory+`upstreams: { blue: { targets: [@UP@] }, green: { targets: [@UP@] } }
+	r := newRig(t, inMemory+`upstreams: { blue: { targets: [@UP@], breaker: {} }, green: { targets: [@UP@] } }
 routes:
   - { id: a, match: { path: /a }, auth: none, to: { split: [{ upstream: blue, weight: 100 }, { upstream: green, weight: 0 }], sticky: client } }
   - { id: b, match: { path: /b }, auth: none, to: blue }
@@ -30,6 +31,12 @@ routes:
 	if routes[0].Split["green"] != 100 || routes[1].Split != nil {
 		t.Errorf("%+v", routes)
 	}
+	var changes []changeView
+	r.asks(200, nil, "POST", "/api/v1/upstreams/blue/breaker", `{"state":"open"}`)
+	r.asks(200, &changes, "GET", "/api/v1/config/changes", "")
+	if got := fmt.Sprint(changes); got != "[{routes.a.to.split[0].weight 100 0 reload} {routes.a.to.split[1].weight 0 100 reload} {upstreams.blue.breaker auto open auto}]" {
+		t.Error(got)
+	}
 	if log := r.log.String(); !strings.Contains(log, `"change":"split"`) || !strings.Contains(log, `"blue":100`) {
 		t.Error(log)
 	}
@@ -38,5 +45,9 @@ routes:
 	}
 	if w := split(); w["blue"] != 100 {
 		t.Errorf("after a reload %v", w)
+	}
+	r.asks(200, nil, "POST", "/api/v1/upstreams/blue/breaker", `{"state":"auto"}`)
+	if r.asks(200, &changes, "GET", "/api/v1/config/changes", ""); len(changes) > 0 {
+		t.Errorf("after a reload and auto %v", changes)
 	}
 }

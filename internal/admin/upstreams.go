@@ -11,6 +11,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/oncegate/oncegate/internal/breaker"
 	"github.com/oncegate/oncegate/internal/config"
 	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/ratelimit"
@@ -69,8 +70,9 @@ type breakerView struct {
 	Calls int        `json:"calls"`           // in the window
 	Fails int        `json:"failed"`
 
-	Forced   bool `json:"forced,omitempty"`   // by the operator
-	Openings int  `json:"openings,omitempty"` // in a row that probes did not end
+	Forced   bool           `json:"forced,omitempty"`   // by the operator
+	Reason   breaker.Reason `json:"reason,omitempty"`   // of the latest opening
+	Openings int            `json:"openings,omitempty"` // in a row that probes did not end
 }
 
 type bulkheadView struct {
@@ -113,7 +115,7 @@ func (s *Server) upstreams(c *fiber.Ctx) error {
 		}
 		if cfg.Breaker != nil {
 			shot := s.gateway.State().Breaker(name).Snapshot(now)
-			v.Breaker = &breakerView{State: shot.State.String(), Calls: shot.Calls, Fails: shot.Failed, Forced: shot.Forced, Openings: shot.Openings}
+			v.Breaker = &breakerView{State: shot.State.String(), Calls: shot.Calls, Fails: shot.Failed, Forced: shot.Forced, Reason: shot.Why, Openings: shot.Openings}
 			if !shot.Since.IsZero() {
 				v.Breaker.Since = &shot.Since
 			}

@@ -15,9 +15,10 @@ import (
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
 
-// Recorder hears of each new state, and of the first, under the breaker's lock: it must be quick and not call back.
+// Recorder hears of each new state, and of the first, under the breaker's lock: it must be quick and not call back. why is
+// that of the latest opening, "" when closed.
 type Recorder interface {
-	BreakerState(name string, s State)
+	BreakerState(name string, s State, why Reason)
 }
 
 // Breaker is the state of one upstream, for any number of goroutines. It outlives reloads.
@@ -36,7 +37,7 @@ type Breaker struct {
 // New makes a closed breaker. rec may be nil.
 func New(name string, rec Recorder) *Breaker {
 	if rec != nil {
-		rec.BreakerState(name, Closed)
+		rec.BreakerState(name, Closed, "")
 	}
 	return &Breaker{name: name, rec: rec, machine: machine{seed: rand.Uint64()}}
 }
@@ -96,14 +97,16 @@ func (b *Breaker) Fail(s *Settings, began, now time.Time) {
 	b.mu.Unlock()
 }
 
-// Ready tells whether Acquire would let a call through now, and takes nothing. If not, wait is as Acquire's.
-func (b *Breaker) Ready(s *Settings, now time.Time) (wait time.Duration, ok bool) {
+// Ready tells whether Acquire would let a call through at a time, which may lie ahead, and takes nothing. If not, wait is as
+// Acquire's.
+func (b *Breaker) Ready(s *Settings, at time.Time) (wait time.Duration, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.forced {
+	switch {
+	case b.forced:
 		_, wait, _ = b.ordered()
-	} else {
-		wait = b.machine.wait(s, b.tick(now))
+	case !b.origin.IsZero(): // a question is not an event: it must not move the clock on, or an open breaker would let calls through early
+		wait = b.machine.wait(s, max(b.last, at.Sub(b.origin)))
 	}
 	return wait, wait == 0
 }
@@ -129,7 +132,7 @@ func (b *Breaker) order(s State, forced bool, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	before := b.machine.state
-	b.machine.openings = 0
+	b.machine.openings, b.machine.why = 0, Operator
 	b.machine.enter(s, b.tick(now))
 	b.forced = forced
 	b.tell(before)
@@ -143,6 +146,7 @@ type Snapshot struct {
 	Name                string
 	State               State
 	Forced              bool          // by the operator: nothing is judged
+	Why                 Reason        // of the latest opening; "" when closed
 	Openings            int           // in a row without an end in Closed
 	Since               time.Time     // when the state began; zero: it has always been so
 	Wait                time.Duration // Open: until the first probe
@@ -156,7 +160,7 @@ func (b *Breaker) Snapshot(now time.Time) Snapshot {
 	defer b.mu.Unlock()
 	at, m := b.tick(now), &b.machine
 	shot := Snapshot{
-		Name: b.name, State: m.state, Forced: b.forced, Openings: m.openings, Failures: m.failures, Successes: m.successes,
+		Name: b.name, State: m.state, Forced: b.forced, Why: m.why, Openings: m.openings, Failures: m.failures, Successes: m.successes,
 		Calls: m.window.sum.calls, Failed: m.window.sum.failed, Slow: m.window.sum.slow,
 	}
 	if m.generation > 0 {
@@ -183,6 +187,6 @@ func (b *Breaker) tick(now time.Time) time.Duration {
 // tell reports the state when it has changed.
 func (b *Breaker) tell(before State) {
 	if b.rec != nil && b.machine.state != before {
-		b.rec.BreakerState(b.name, b.machine.state)
+		b.rec.BreakerState(b.name, b.machine.state, b.machine.why)
 	}
 }

@@ -252,12 +252,12 @@ func TestSnapshot(t *testing.T) {
 	r.open()
 	since := r.now
 	r.now = r.now.Add(2 * time.Second)
-	want = Snapshot{Name: "orders", State: Open, Openings: 1, Since: since, Wait: 3 * time.Second}
+	want = Snapshot{Name: "orders", State: Open, Why: FailureRate, Openings: 1, Since: since, Wait: 3 * time.Second}
 	if got := r.b.Snapshot(r.now); got != want {
 		t.Errorf("%+v", got)
 	}
 	r.now = r.now.Add(time.Minute)
-	want = Snapshot{Name: "orders", State: HalfOpen, Openings: 1, Since: since.Add(5 * time.Second)}
+	want = Snapshot{Name: "orders", State: HalfOpen, Why: FailureRate, Openings: 1, Since: since.Add(5 * time.Second)}
 	if got := r.b.Snapshot(r.now); got != want {
 		t.Errorf("%+v", got)
 	}

@@ -20,6 +20,18 @@ var stateWords = [...]string{"closed", "half_open", "open"}
 // String is the state's word in logs and the admin API.
 func (s State) String() string { return stateWords[s] }
 
+// Reason is why a breaker opened, one of a fixed list.
+type Reason string
+
+// The reasons.
+const (
+	FailureRate Reason = "failure_rate"
+	SlowRate    Reason = "slow_rate"
+	Consecutive Reason = "consecutive"
+	Probe       Reason = "probe" // one failed, or was slow
+	Operator    Reason = "operator"
+)
+
 // Outcome is how a call ended, as far as the upstream is to blame.
 type Outcome uint8
 
@@ -41,6 +53,7 @@ type machine struct {
 	state      State
 	generation uint64        // grows with each change of state: results of calls that were let through before it are dropped
 	since      time.Duration // when the state began
+	why        Reason        // of the latest opening
 	openings   int           // in a row, none of which has ended in Closed
 	spread     float64       // of the present opening: 0 to 1
 	seed       uint64        // of what comes by chance
@@ -157,7 +170,7 @@ func (m *machine) judgeProbe(s *Settings, o Outcome, slow bool, now time.Duratio
 	switch {
 	case o == Neutral:
 	case o == Failure || slow:
-		m.enter(Open, now)
+		m.open(Probe, now)
 	default:
 		if m.successes++; m.successes >= s.Probes {
 			m.enter(Closed, now)
@@ -178,7 +191,7 @@ func (m *machine) spoil(s *Settings, began, now time.Duration) {
 		m.failures++
 		m.trip(s, now)
 	case HalfOpen:
-		m.enter(Open, now)
+		m.open(Probe, now)
 	}
 }
 
@@ -187,11 +200,16 @@ func (m *machine) trip(s *Settings, now time.Duration) {
 	full := sum.calls >= s.Minimum
 	switch {
 	case s.Consecutive > 0 && m.failures >= s.Consecutive:
+		m.open(Consecutive, now)
 	case full && reached(sum.failed, sum.calls, s.FailureRate):
+		m.open(FailureRate, now)
 	case full && s.Slow > 0 && reached(sum.slow, sum.calls, s.SlowRate):
-	default:
-		return
+		m.open(SlowRate, now)
 	}
+}
+
+func (m *machine) open(why Reason, now time.Duration) {
+	m.why = why
 	m.enter(Open, now)
 }
 
@@ -202,10 +220,10 @@ func reached(part, whole int, rate float64) bool {
 
 // enter begins a state with nothing counted and nothing leased.
 func (m *machine) enter(state State, now time.Duration) {
-	next := machine{state: state, generation: m.generation + 1, since: now, openings: m.openings, seed: m.seed}
+	next := machine{state: state, generation: m.generation + 1, since: now, openings: m.openings, seed: m.seed, why: m.why}
 	switch state {
 	case Closed:
-		next.openings = 0
+		next.openings, next.why = 0, ""
 	case Open:
 		if next.openings++; next.openings > 1 {
 			next.seed = m.seed*6364136223846793005 + 1442695040888963407 // Knuth's MMIX

@@ -76,3 +76,47 @@ func TestForcedClosed(t *testing.T) {
 	r.calls(r.s.Minimum-1, Failure, 0)
 	r.is(Closed) // what was seen meanwhile does not count
 }
+
+// A question about later is no event: who asks whether a retry in four seconds makes sense must not bring the probes forward.
+func TestReadyMovesNothing(t *testing.T) {
+	r := newRig(t)
+	r.calls(20, Failure, 0)
+	if _, ok := r.b.Ready(r.s, r.now.Add(5*time.Second)); !ok {
+		t.Error("in five seconds a probe may go")
+	}
+	if wait := r.refused(); wait != 5*time.Second {
+		t.Errorf("the breaker opens in %v", wait)
+	}
+	fresh := newRig(t)
+	if _, ok := fresh.b.Ready(fresh.s, fresh.now.Add(time.Hour)); !ok {
+		t.Error("an unused breaker is closed")
+	}
+	fresh.calls(20, Failure, 0) // the window must not begin in an hour
+	if wait := fresh.refused(); wait != 5*time.Second {
+		t.Errorf("the breaker opens in %v", wait)
+	}
+}
+
+// Why a breaker opened is told, one word of five.
+func TestReasons(t *testing.T) {
+	for want, f := range map[Reason]func(*rig){
+		FailureRate: func(r *rig) { r.calls(20, Failure, 0) },
+		SlowRate:    func(r *rig) { r.s.Slow = time.Second; r.calls(20, Success, 2*time.Second) },
+		Consecutive: func(r *rig) { r.s.Consecutive = 3; r.calls(3, Failure, 0) },
+		Operator:    func(r *rig) { r.b.Force(Open, r.now) },
+		Probe: func(r *rig) {
+			r.calls(20, Failure, 0)
+			r.now = r.now.Add(5 * time.Second)
+			r.calls(1, Failure, 0)
+		},
+	} {
+		r := newRig(t)
+		f(r)
+		if shot := r.b.Snapshot(r.now); shot.State != Open || shot.Why != want || r.heard.why[len(r.heard.why)-1] != want {
+			t.Errorf("%s: %+v, heard %q", want, shot, r.heard.why)
+		}
+		if r.b.Release(r.now); r.b.Snapshot(r.now).Why != "" {
+			t.Errorf("%s: a closed breaker has no reason", want)
+		}
+	}
+}

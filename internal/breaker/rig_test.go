@@ -13,9 +13,13 @@ func defaults() Settings {
 }
 
 // states notes what the recorder hears.
-type states struct{ heard []string }
+type states struct {
+	heard []string
+	why   []Reason
+}
 
-func (s *states) BreakerState(name string, state State) {
+func (s *states) BreakerState(name string, state State, why Reason) {
+	s.why = append(s.why, why)
 	s.heard = append(s.heard, name+" "+state.String())
 }
 

@@ -45,13 +45,6 @@ func (b *Bulkhead) Snapshot() Snapshot {
 	return Snapshot{b.inFlight, len(b.waiting), int(b.gradient.bound), b.refused}
 }
 
-// Full tells whether a call would be refused at once now. It takes nothing.
-func (b *Bulkhead) Full(s *Settings) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.inFlight >= b.limit(s) && len(b.waiting) >= s.Queue
-}
-
 func (b *Bulkhead) limit(s *Settings) int {
 	if s.Enforce {
 		return b.gradient.limit(s)

@@ -12,6 +12,7 @@ import (
 	"github.com/oncegate/oncegate/internal/cors"
 	"github.com/oncegate/oncegate/internal/headers"
 	"github.com/oncegate/oncegate/internal/ratelimit"
+	"github.com/oncegate/oncegate/internal/traffic"
 	"github.com/oncegate/oncegate/internal/units"
 )
 
@@ -53,7 +54,20 @@ func (s *schemer) structure(t reflect.Type) object {
 	if len(required) > 0 {
 		out["required"] = required
 	}
+	if ways := exclusive[t]; len(ways) > 0 {
+		var one []any
+		for _, name := range ways {
+			one = append(one, object{"required": []string{name}})
+		}
+		out["oneOf"] = one
+	}
 	return out
+}
+
+// exclusive are structs of which exactly one of some keys is given.
+var exclusive = map[reflect.Type][]string{
+	reflect.TypeFor[traffic.Destination](): {"upstream", "split", "respond", "redirect"},
+	reflect.TypeFor[traffic.Rule]():        {"upstream", "respond"},
 }
 
 func (s *schemer) property(f *field) object {

@@ -26,7 +26,15 @@ func (c checker) check(schema object, v any, path string) error {
 func (c checker) word(schema object, word string, rule, v any, path string) error {
 	fail := fmt.Errorf("%s: %v breaks %s %v", path, v, word, rule)
 	switch word {
-	case "$schema", "$id", "$defs", "title", "description", "default", "required":
+	case "$schema", "$id", "$defs", "title", "description", "default":
+		return nil
+	case "required":
+		got, _ := v.(object)
+		for _, name := range rule.([]any) {
+			if _, there := got[name.(string)]; !there {
+				return fmt.Errorf("%s: %v is missing", path, name)
+			}
+		}
 		return nil
 	case "additionalProperties":
 		return c.rest(rule, v, path)
@@ -82,12 +90,6 @@ func (c checker) object(schema object, v any, path string) error {
 	got, ok := v.(object)
 	if !ok {
 		return fmt.Errorf("%s: not an object", path)
-	}
-	required, _ := schema["required"].([]any)
-	for _, name := range required {
-		if _, ok := got[name.(string)]; !ok {
-			return fmt.Errorf("%s: %v is missing", path, name)
-		}
 	}
 	for name, value := range got {
 		rule, known := properties[name].(object)
@@ -222,4 +224,45 @@ func TestSchemaKnowsEveryKey(t *testing.T) {
 // TestReferenceIsCurrent keeps docs/configuration.md equal to the tags.
 func TestReferenceIsCurrent(t *testing.T) {
 	golden(t, "../../docs/configuration.md", string(Reference()))
+}
+
+// Every form of to passes, and nothing that is none of them.
+func TestSchemaOfDestinations(t *testing.T) {
+	const doc = "version: 1\nstate: { store: memory }\nflags: { file: f.yaml }\nupstreams: { a: { targets: [\"http://127.0.0.1:1\"] }, b: { targets: [\"http://127.0.0.1:2\"] } }\nroutes:\n  - id: r\n    match: { path: /r }\n    auth: none\n    to: "
+	for to, good := range map[string]bool{
+		"a":               true,
+		"{ upstream: a }": true,
+		"{ upstream: a, mirror: { upstream: b, share: 10% } }":                                                            true,
+		"{ split: [{ upstream: a, weight: 9 }, { upstream: b, when: { headers: { X: \"1\" } } }], sticky: \"cookie:c\" }": true,
+		"{ respond: { status: 200, body: ok, headers: { X: \"1\" } } }":                                                   true,
+		"{ respond: {} }":                true,
+		"{ redirect: { location: /a } }": true,
+		"{}":                             false,
+		"[a]":                            false,
+		"7":                              false,
+		"{ upstream: a, respond: {} }":   false,
+		"{ redirect: {} }":               false,
+		"{ split: [] }":                  false,
+		"{ split: a }":                   false,
+		"{ split: [{ weight: 3 }] }":     false,
+		"{ splt: [{ upstream: a }] }":    false,
+		"{ upstream: a, mirror: b }":     false,
+		"{ split: [{ upstream: a, weight: -1 }] }": false,
+		"{ respond: { status: 99 } }":              false,
+	} {
+		if err := againstSchema(t, doc+to+"\n"); (err == nil) != good {
+			t.Errorf("%s: %v", to, err)
+		}
+		if _, err := Parse("x", []byte(doc+to+"\n"), testEnv); (err == nil) != good {
+			t.Errorf("%s: the schema and the checks differ: %v", to, err)
+		}
+	}
+	for fallback, good := range map[string]bool{
+		"[{ on: [open], upstream: b }]": true, "[{ on: [open, \"503\"], respond: { body: x } }]": true,
+		"[{ on: [open] }]": false, "[{ upstream: b }]": false, "[{ on: [], upstream: b }]": false, "[{ on: [open], upstream: b, respond: {} }]": false, "{ on: [open], upstream: b }": false,
+	} {
+		if err := againstSchema(t, doc+"a\n    fallback: "+fallback+"\n"); (err == nil) != good {
+			t.Errorf("%s: %v", fallback, err)
+		}
+	}
 }

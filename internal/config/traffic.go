@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oncegate/oncegate/internal/traffic"
 	"github.com/oncegate/oncegate/internal/units"
 )
 
@@ -34,18 +35,41 @@ func (c *cross) traffic(p units.Problems, r *RouteConfig, given *node) {
 	if r.Dedup != nil && len(r.To.Names()) == 0 && given.get("dedup") != nil {
 		p.Key("dedup").Add("the route calls no upstream: there is nothing to execute once")
 	}
+	c.ledgers(p, r)
 	if len(r.Fallback) > 0 && len(r.To.Names()) == 0 {
 		p.Key("fallback").Add("the route calls no upstream: nothing can fail")
+	}
+}
+
+// ledgers finds keyed writes that one upstream would be sent, or asked about, after another one may have executed them.
+func (c *cross) ledgers(p units.Problems, r *RouteConfig) {
+	d := r.Dedup
+	if d == nil || d.UpstreamsShareKeys || !d.UpstreamDedup && d.StatusCheck == nil {
+		return
+	}
+	word := "upstream_dedup"
+	if !d.UpstreamDedup {
+		word = "status_check"
+	}
+	const why = "dedup.%s counts on the upstream that was sent a key, and %s was not: it would execute again what another has executed; when all of them know all keys, say dedup.upstreams_share_keys: true"
+	if len(r.To.Split) > 1 {
+		p.Key("to").Key("split").Index(1).Key("upstream").Add(why, word, r.To.Split[1].Upstream)
+	}
+	for i, rule := range r.Fallback {
+		if rule.Upstream != "" && !slices.Contains(r.To.Names(), rule.Upstream) {
+			p.Key("fallback").Index(i).Key("upstream").Add(why, word, rule.Upstream)
+		}
 	}
 }
 
 func (c *cross) destination(p units.Problems, r *RouteConfig, given *node) {
 	to := &r.To
 	if to.Upstream != "" {
+		at := p
 		if given.kind == mappingNode {
-			p = p.Key("upstream")
+			at = p.Key("upstream")
 		}
-		c.upstream(p, to.Upstream)
+		c.upstream(at, to.Upstream)
 	}
 	for i, arm := range to.Split {
 		c.upstream(p.Key("split").Index(i).Key("upstream"), arm.Upstream)
@@ -55,7 +79,8 @@ func (c *cross) destination(p units.Problems, r *RouteConfig, given *node) {
 	}
 	if to.Mirror != nil {
 		c.upstream(p.Key("mirror").Key("upstream"), to.Mirror.Upstream)
-		if slices.Contains(to.Names(), to.Mirror.Upstream) {
+		also := func(rule traffic.Rule) bool { return rule.Upstream == to.Mirror.Upstream }
+		if slices.Contains(to.Names(), to.Mirror.Upstream) || to.Mirror.Upstream != "" && slices.ContainsFunc(r.Fallback, also) {
 			p.Key("mirror").Key("upstream").Add("the route sends to %s already: copies there would be executed twice", to.Mirror.Upstream)
 		}
 	}

@@ -15,6 +15,7 @@ type Config struct {
 	KeepHeaders        []string       `yaml:"keep_headers" doc:"Response headers to keep besides the usual ones."`
 	ReleaseOn          []int          `yaml:"release_on" doc:"Further statuses that free the key."`
 	UpstreamDedup      bool           `yaml:"upstream_dedup" default:"false" doc:"The upstream honours the key: an unknown outcome is sent again."`
+	UpstreamsShareKeys bool           `yaml:"upstreams_share_keys" default:"false" doc:"All upstreams of the route know each other's keys, in one database for instance: then upstream_dedup and status_check may stand beside a split or a fallback."`
 	StatusCheck        *StatusCheck   `yaml:"status_check" doc:"Asks the upstream about unknown outcomes."`
 	PerClient          *PerClient     `yaml:"per_client" doc:"Bounds what one client may put into the store."`
 	ForwardKey         string         `yaml:"forward_key" default:"derived" enum:"derived as_sent none" doc:"The key that the upstream sees."`

@@ -6,6 +6,7 @@
 package flags
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -86,8 +87,14 @@ func Read(file string) (map[string]Flag, error) {
 	return Parse(text)
 }
 
+// errEmpty: a file that is being written is empty for a moment, which must not turn everything off.
+var errEmpty = errors.New("flags: the file is empty; {} says that there are none")
+
 // Parse reads flags strictly.
 func Parse(text []byte) (map[string]Flag, error) {
+	if len(bytes.TrimSpace(text)) == 0 {
+		return nil, errEmpty
+	}
 	flags := map[string]Flag{}
 	if err := yaml.UnmarshalWithOptions(text, &flags, yaml.Strict(), yaml.DisallowUnknownField()); err != nil {
 		return nil, fmt.Errorf("flags: %s", yaml.FormatError(err, false, false))

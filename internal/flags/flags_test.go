@@ -113,7 +113,7 @@ func TestGrowthAndKillSwitch(t *testing.T) {
 // A bad file changes nothing, and says why.
 func TestBadFilesChangeNothing(t *testing.T) {
 	s, write := set(t, "f: { on: true }\n")
-	for _, bad := range []string{"f: [", "f: { on: true, percnt: 3 }\n", "f: { on: true, percent: 101 }\n", "f: { on: true, percent: -1 }\n", "f: { on: true, percent: .nan }\n", "f: 1\n", "f: { on: 1 }\nf: { on: false }\n"} {
+	for _, bad := range []string{"f: [", "f: { on: true, percnt: 3 }\n", "f: { on: true, percent: 101 }\n", "f: { on: true, percent: -1 }\n", "f: { on: true, percent: .nan }\n", "f: 1\n", "", "\n", "f: { on: 1 }\nf: { on: false }\n"} {
 		if err := write(bad); err == nil || !s.On("f", 1) {
 			t.Errorf("%q: %v", bad, err)
 		}

@@ -76,11 +76,14 @@ func serveWhole(t testing.TB) (address, token string) {
 listen: { address: "127.0.0.1:0", drain: { notice: 0s, timeout: 1s }, addresses: { deny: [192.0.2.0/24] } }
 admin: { address: "127.0.0.1:0" }
 state: { store: memory }
-issuers: { main: { issuer: "https://id.test/", audiences: [test], keys: [%q], algorithms: [RS256] } }
+issuers: { main: { issuer: "https://id.test/", audiences: [test], keys: [%[1]q], algorithms: [RS256] } }
 rate_limits:
   wide: { rate: 1000000/s, burst: 1000000, by: client }
   narrow: { rate: 1/h, burst: 1, by: ip }
-upstreams: { up: { targets: ["http://%s"], breaker: {} } }
+upstreams:
+  up: { targets: ["http://%[2]s"], breaker: {} }
+  full: { targets: ["http://%[2]s"], breaker: { slow: 1s }, bulkhead: { adaptive: true, queue: 8 }, retry: { announce: true } }
+  next: { targets: ["http://%[2]s"], breaker: {}, bulkhead: {}, retry: {} }
 routes:
   - { id: plain, match: { path: /plain }, auth: none, to: up }
   - { id: chain, match: { path: "/chain/{id}" }, auth: { issuers: [main], require: { scopes: [read] } }, rate_limits: [wide], to: up }
@@ -92,6 +95,15 @@ routes:
     addresses: { allow: [127.0.0.0/8], deny: [127.9.0.0/16] }
     to: up
   - { id: away, match: { path: /away }, auth: none, addresses: { deny: [127.0.0.0/8] }, to: up }
+  - { id: guarded, match: { path: /guarded }, auth: none, to: full }
+  - id: split
+    match: { path: /v1/split }
+    auth: none
+    version: { name: v1, deprecated: 2026-01-31, link: "https://docs.test/v1" }
+    rewrite: { strip_prefix: /v1, host: upstream, request_headers: { set: { X-Team: a }, remove: [X-Debug] } }
+    fallback: [{ on: [open, connect], upstream: next }, { on: [5xx], respond: { status: 200, body: "[]" } }]
+    to: { sticky: client, split: [{ upstream: full, weight: 9 }, { upstream: next, when: { headers: { X-Canary: "1" }, cookies: { c: d } } }] }
+  - { id: fixed, match: { path: /fixed }, auth: none, to: { respond: { status: 200, body: ok, headers: { Content-Type: text/plain } } } }
   - { id: narrow, match: { path: /narrow }, auth: none, rate_limits: [narrow], to: up }
 `, rsaKey(t), rawUpstream(t))
 	result, err := config.Parse("test.yaml", []byte(text), os.LookupEnv)
@@ -140,6 +152,9 @@ func TestTheWholeWayAllocatesNothing(t *testing.T) {
 		{"page", "/browsers/17", token, "200"},
 		{"page without token", "/browsers/17", "", "401"},
 		{"kept out", "/away", "", "403"},
+		{"breaker, bulkhead, retries", "/guarded", "", "200"},
+		{"split, rewrite, fallback, version", "/v1/split", "", "200"},
+		{"fixed answer", "/fixed", "", "200"},
 		{"no token", "/chain/17", "", "401"},
 		{"bad token", "/chain/17", token[:len(token)-8], "401"},
 		{"limited", "/narrow", "", "429"},

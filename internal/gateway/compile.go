@@ -184,6 +184,7 @@ func (c *compiler) executions(r *config.RouteConfig, p parts, preflight pipeline
 	}
 	p.dedup, p.admit, p.shed = nil, nil, nil // who asks what became of a write is let in under overload, too
 	p.rewrite, p.fallback, p.mirror, p.token, p.retry, p.breaker, p.bulkhead = nil, nil, nil, nil, nil, nil, nil
+	p.version = nil // also after the version's end
 	if len(r.RateLimits) > 0 {
 		p.limit = c.limit(r, false)
 	}

@@ -50,9 +50,27 @@ func grpcTimeout(text []byte) (time.Duration, bool) {
 	if len(text) < 2 {
 		return 0, false
 	}
-	unit, known := map[byte]time.Duration{'H': time.Hour, 'M': time.Minute, 'S': time.Second, 'm': time.Millisecond, 'u': time.Microsecond, 'n': time.Nanosecond}[text[len(text)-1]]
 	n, ok := digits(text[:len(text)-1])
-	return time.Duration(n) * unit, ok && known
+	unit := unitOf(text[len(text)-1])
+	return time.Duration(n) * unit, ok && unit > 0
+}
+
+func unitOf(letter byte) time.Duration {
+	switch letter {
+	case 'H':
+		return time.Hour
+	case 'M':
+		return time.Minute
+	case 'S':
+		return time.Second
+	case 'm':
+		return time.Millisecond
+	case 'u':
+		return time.Microsecond
+	case 'n':
+		return time.Nanosecond
+	}
+	return 0
 }
 
 // digits reads a number of at most eight digits.

@@ -24,7 +24,7 @@ type Step struct {
 
 // Steps tells what the layers of a route do, in the order of stack.go. Nothing is opened and nothing is asked.
 func Steps(doc *config.Document, r *config.RouteConfig) []Step {
-	steps := append(doorSteps(doc, r),
+	steps := append(append(doorSteps(doc, r), versionSteps(r)...),
 		Step{"deadline", "the answer's head within " + r.Timeout.String()},
 	)
 	if s := doc.Shedding; s.InFlight > 0 || s.Adaptive {
@@ -153,6 +153,10 @@ func Explain(w io.Writer, doc *config.Document, x *pipeline.Exchange, logger *sl
 	describeRoute(w, doc, r)
 	describeOthers(w, table.Explain(x.Request), r.ID)
 	describeOrigin(w, r, x)
+	if ended(r) {
+		fmt.Fprintln(w, "=> version: it has ended: 410 gone")
+		return pipeline.Gone
+	}
 	words, verdict := decide(doc, r, x, logger)
 	if verdict != nil {
 		kind := pipeline.KindOf(verdict)
@@ -167,6 +171,7 @@ func Explain(w io.Writer, doc *config.Document, x *pipeline.Exchange, logger *sl
 	words, verdict = keyed(r.Dedup, x)
 	fmt.Fprintf(w, "=> dedup: %s\n", words)
 	if verdict == nil {
+		describeSplit(w, r, x)
 		fmt.Fprintf(w, "=> limits, records and breaker decide by their state; then %s\n", whereTo(r))
 	}
 	return verdict
@@ -211,7 +216,7 @@ func guardedNames(doc *config.Document) *wire.Names {
 	for i := range doc.Routes {
 		forwards = append(forwards, forward(&doc.Routes[i]))
 	}
-	return wire.NewNames(append(auth.Guarded(forwards...), dedup.AttemptField)...)
+	return wire.NewNames(append(auth.Guarded(forwards...), dedup.AttemptField, "X-Gateway-Mirror")...)
 }
 
 // decide runs the real auth layer, and gives the words that a client never sees.

@@ -67,6 +67,7 @@ func (g *Gateway) Apply(doc *config.Document) error {
 	}
 	next, err := compile(doc, g.state, old)
 	if err != nil {
+		g.state.forgetFlags(old.flags)
 		return err
 	}
 	g.current.Store(next)

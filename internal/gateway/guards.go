@@ -118,7 +118,14 @@ func guardSteps(u config.UpstreamConfig) (steps []Step) {
 		steps = append(steps, Step{"retry", words})
 	}
 	if b := u.Breaker; b != nil {
-		steps = append(steps, Step{"breaker", fmt.Sprintf("opens for %s at %s failures of at least %d calls in %s", b.Open, b.FailureRate, b.Minimum, b.Window)})
+		words := fmt.Sprintf("opens for %s at %s failures of at least %d calls in %s", b.Open, b.FailureRate, b.Minimum, b.Window)
+		if b.Slow > 0 {
+			words += fmt.Sprintf(", or %s that take longer than %s", b.SlowRate, b.Slow)
+		}
+		if b.Consecutive > 0 {
+			words += fmt.Sprintf(", or %d failures in a row", b.Consecutive)
+		}
+		steps = append(steps, Step{"breaker", words})
 	} else {
 		steps = append(steps, Step{"breaker", "none"})
 	}

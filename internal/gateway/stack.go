@@ -18,13 +18,13 @@ func stack(p parts) pipeline.Handler {
 		p.headers,  // on every answer that is made below, whoever makes it; after dedup, so that none is stored
 		p.cors,     // the same: a page must be able to read refusals, too. Preflights have a stack of their own, see compile.go
 		p.access,   // who may not come at all costs nothing more, and learns nothing
+		p.version,  // when this version of an API ends: on refusals, too; what has ended asks for no credentials
 		p.deadline, // one point in time bounds all below
 		p.shed,     // the process has too much to do: the least important first, before any work
 		p.admit,    // body size: refusals that are cheaper than cryptography
 		p.logins,   // counts what auth refuses, by address
 		p.auth,     // all below may trust the client
 		p.limit,    // keyed by a verified client; for a keyed write it only defers its refusal, so that a stored answer is still replayed
-		p.version,  // tells when this version of an API ends, also on refusals of limits behind it
 		p.dedup,    // claims only if no refusal is deferred and the breaker admits; decides by the effect what becomes of the key
 		// cache: after auth, so that its key can hold the client
 		p.rewrite,  // only what really goes upstream is rewritten; never across authorisation

@@ -21,15 +21,19 @@ func TestStackOrder(t *testing.T) {
 			})
 		}
 	}
-	h := stack(parts{
-		breaker: mark("breaker"), dedup: mark("dedup"), token: mark("token"), limit: mark("limit"), auth: mark("auth"), logins: mark("logins"), admit: mark("admit"), shed: mark("shed"), deadline: mark("deadline"), observe: mark("observe"), headers: mark("headers"), cors: mark("cors"), access: mark("access"),
-		end: pipeline.HandlerFunc(func(context.Context, *pipeline.Exchange) error { seen = append(seen, "end"); return nil }),
-	})
+	p, fields := parts{end: pipeline.HandlerFunc(func(context.Context, *pipeline.Exchange) error { seen = append(seen, "end"); return nil })}, reflect.TypeFor[parts]()
+	p.observe, p.status, p.headers, p.cors, p.access, p.version, p.deadline = mark("observe"), mark("status"), mark("headers"), mark("cors"), mark("access"), mark("version"), mark("deadline")
+	p.shed, p.admit, p.logins, p.auth, p.limit, p.dedup = mark("shed"), mark("admit"), mark("logins"), mark("auth"), mark("limit"), mark("dedup")
+	p.rewrite, p.fallback, p.mirror, p.token, p.retry, p.breaker, p.bulkhead = mark("rewrite"), mark("fallback"), mark("mirror"), mark("token"), mark("retry"), mark("breaker"), mark("bulkhead")
+	h := stack(p)
 	if err := h.Serve(t.Context(), &pipeline.NewMemory("GET", "/").Exchange); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(seen, " "); got != "observe headers cors access deadline shed admit logins auth limit dedup token breaker end" {
+	if got := strings.Join(seen, " "); got != "observe status headers cors access version deadline shed admit logins auth limit dedup rewrite fallback mirror token retry breaker bulkhead end" {
 		t.Errorf("the order is %s", got)
+	}
+	if len(seen) != fields.NumField() {
+		t.Errorf("%d of %d layers are in the list", len(seen), fields.NumField())
 	}
 }
 

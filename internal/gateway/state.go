@@ -26,15 +26,14 @@ type State struct {
 	limits  *limits
 	shed    *shed.Shedder
 	mirrors *traffic.Mirrors
-	flagSet *flags.Set // nil until a document names a file
-	flagCfg flags.Config
 	live    atomic.Pointer[Snapshot] // whose upstreams are in force
 
-	mu      sync.Mutex
-	guarded map[string]*guards // by upstream
-	records *records           // nil until a route needs them
-	revoked *revocations       // nil until a fleet shares them
-	replays *redis.Replays     // nil until a fleet shares used proofs
+	mu       sync.Mutex
+	guarded  map[string]*guards          // by upstream
+	flagSets map[flags.Config]*flags.Set // what documents name
+	records  *records                    // nil until a route needs them
+	revoked  *revocations                // nil until a fleet shares them
+	replays  *redis.Replays              // nil until a fleet shares used proofs
 }
 
 // NewState makes empty state. The store of records opens when the first route needs it.
@@ -45,7 +44,8 @@ func NewState(metrics *observe.Metrics, observer *observe.Observer, logger *slog
 		limits:  newLimits(),
 		shed:    shed.New(metrics),
 		mirrors: traffic.NewMirrors(metrics),
-		guarded: make(map[string]*guards),
+
+		guarded: make(map[string]*guards), flagSets: make(map[flags.Config]*flags.Set),
 	}
 	metrics.WatchBulkheads(s.bulkheads)
 	if err := metrics.Watch("gateway_ratelimit_overflow_total", "Requests counted in a shared overflow bucket, because the cap of buckets was reached.", s.limits.memory.Overflowed); err != nil {
@@ -61,13 +61,16 @@ type breakerGauge struct {
 	logger  *slog.Logger
 }
 
-func (g breakerGauge) BreakerState(name string, s breaker.State) {
+func (g breakerGauge) BreakerState(name string, s breaker.State, why breaker.Reason) {
 	g.metrics.SetBreakerState(name, int(s))
+	if s == breaker.Open {
+		g.metrics.BreakerOpened(name, string(why))
+	}
 	if s == breaker.Closed { // the first state, too: nothing to worry about
 		g.logger.Info("breaker is closed", "upstream", name)
 		return
 	}
-	g.logger.Warn("breaker changed state", "upstream", name, "state", s.String())
+	g.logger.Warn("breaker changed state", "upstream", name, "state", s.String(), "reason", string(why))
 }
 
 // Live puts in force what belongs to a snapshot's upstreams, and closes what it does not name.
@@ -79,17 +82,16 @@ func (s *State) Live(live *Snapshot) {
 	s.pools.Live(ups)
 	s.live.Store(live)
 	s.forget(live)
+	s.forgetFlags(live.flags)
 }
 
 // Close ends everything; no exchange may be running.
 func (s *State) Close() error {
 	s.mirrors.Close()
 	s.pools.Close()
+	s.forgetFlags(nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.flagSet != nil {
-		s.flagSet.Close()
-	}
 	err := errors.Join(s.limits.close(), s.revoked.close(), s.closeProofs())
 	if s.records == nil {
 		return err

@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/oncegate/oncegate/internal/auth"
@@ -141,59 +139,33 @@ func anyOf(looks []dedup.Admits) dedup.Admits {
 	}
 }
 
-// flags gives the flags of a document's file; the same set as long as the document says the same. An earlier set ends: its
-// last flags stay for the snapshots that hold it.
+// flags gives the flags of a document's file; the same set as long as documents say the same. The set of the live snapshot goes
+// on while another document is tried, which may be refused.
 func (s *State) flags(cfg *flags.Config) (*flags.Set, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if cfg == nil {
 		return nil, nil
 	}
-	if s.flagSet != nil && s.flagCfg == *cfg {
-		return s.flagSet, nil
+	if set := s.flagSets[*cfg]; set != nil {
+		return set, nil
 	}
-	next, err := flags.Open(*cfg, s.Logger, s.Metrics)
+	set, err := flags.Open(*cfg, s.Logger, s.Metrics)
 	if err != nil {
 		return nil, err
 	}
-	if s.flagSet != nil {
-		s.flagSet.Close()
-	}
-	s.flagSet, s.flagCfg = next, *cfg
-	return next, nil
+	s.flagSets[*cfg] = set
+	return set, nil
 }
 
-// trafficSteps explains where a route sends its requests.
-func trafficSteps(doc *config.Document, r *config.RouteConfig) (steps []Step) {
-	if rw := r.Rewrite; rw != nil {
-		steps = append(steps, Step{"rewrite", rw.Words()})
-	}
-	for _, rule := range r.Fallback {
-		what := "upstream " + rule.Upstream
-		if rule.Respond != nil {
-			what = fmt.Sprintf("a fixed answer %d", rule.Respond.Status)
+// forgetFlags ends the sets that the live snapshot does not follow. Their last flags stay for exchanges that still run.
+func (s *State) forgetFlags(live *flags.Set) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for cfg, set := range s.flagSets {
+		if set != live {
+			set.Close()
+			delete(s.flagSets, cfg)
 		}
-		steps = append(steps, Step{"fallback", "on " + strings.Join(rule.On, " ") + ": " + what})
 	}
-	if m := r.To.Mirror; m != nil {
-		steps = append(steps, Step{"mirror", fmt.Sprintf("%s of the requests also go to %s, at most %d at once", m.Share, m.Upstream, m.InFlight)})
-	}
-	return append(steps, endSteps(doc, r)...)
-}
-
-func endSteps(doc *config.Document, r *config.RouteConfig) (steps []Step) {
-	switch to := &r.To; {
-	case to.Respond != nil:
-		return []Step{{"respond", fmt.Sprintf("a fixed answer %d", to.Respond.Status)}}
-	case to.Redirect != nil:
-		return []Step{{"redirect", fmt.Sprintf("%d to %s", to.Redirect.Status, to.Redirect.Location)}}
-	case len(to.Split) > 0:
-		steps = append(steps, Step{"split", to.Words()})
-	}
-	for _, name := range r.To.Names() {
-		u := doc.Upstreams[name]
-		steps = append(steps, guardSteps(u)...)
-		steps = append(steps, Step{"upstream", name + ": " + u.Words()})
-	}
-	return steps
 }

@@ -53,6 +53,27 @@ func (c *Config) Validate(p units.Problems) {
 	}
 }
 
+// Words says what clients are told, for explain.
+func (c *Config) Words() string {
+	words := []string{c.Name}
+	if c.Deprecated != "" {
+		words = append(words, "deprecated since "+c.Deprecated)
+	}
+	if c.Sunset != "" {
+		words = append(words, "ends at "+c.Sunset)
+	}
+	if c.AfterSunset == "gone" {
+		words = append(words, "then 410 gone")
+	}
+	return strings.Join(words, ", ")
+}
+
+// Ended reports that the route answers 410.
+func (c *Config) Ended(now time.Time) bool {
+	sunset, err := parseDate(c.Sunset)
+	return c.AfterSunset == "gone" && err == nil && !sunset.IsZero() && !now.Before(sunset)
+}
+
 func parseDate(text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil

@@ -4,7 +4,7 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // guardMetrics count what stands before an upstream.
 type guardMetrics struct {
-	retries, missed, hedges, mirrored, fallbacks, versions cached[[2]string, prometheus.Counter]
+	retries, missed, hedges, mirrored, fallbacks, versions, openings cached[[2]string, prometheus.Counter]
 
 	flags     *prometheus.CounterVec
 	bulkheads *bulkheadCollector
@@ -18,6 +18,7 @@ func (m *Metrics) addGuards() {
 	g.mirrored.make = m.counters("gateway_mirrored_total", "Copies of requests: sent, failed, dropped for want of room, skipped for their body.", "upstream", "result")
 	g.fallbacks.make = m.counters("gateway_fallbacks_total", "Answers of a fallback.", "route", "what")
 	g.versions.make = m.counters("gateway_api_version_requests_total", "Requests by version of an API.", "route", "version")
+	g.openings.make = m.counters("gateway_breaker_openings_total", "Openings of breakers by what opened them.", "upstream", "reason")
 	g.flags = add(m, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gateway_flags_reads_total", Help: "Readings of a changed file of feature flags."}, []string{"result"}))
 	g.bulkheads = add(m, &bulkheadCollector{})
 }
@@ -28,6 +29,11 @@ func (m *Metrics) Retried(upstream, why string) { m.guards.retries.get([2]string
 // RetryRefused counts a retry that was not made.
 func (m *Metrics) RetryRefused(upstream, why string) {
 	m.guards.missed.get([2]string{upstream, why}).Inc()
+}
+
+// BreakerOpened counts an opening.
+func (m *Metrics) BreakerOpened(upstream, why string) {
+	m.guards.openings.get([2]string{upstream, why}).Inc()
 }
 
 // Hedged counts a second call.

@@ -41,6 +41,12 @@ func appendLine(dst []byte, x *pipeline.Exchange, end pipeline.End, route string
 	dst = appendText(dst, `,"upstream":`, x.Attempt.Upstream)
 	dst = appendText(dst, `,"target":`, x.Attempt.Target)
 	dst = appendInt(dst, `,"attempts":`, int64(x.Attempt.Count))
+	if x.Attempt.Retried != "" {
+		dst = appendText(dst, `,"retried":`, x.Attempt.Retried)
+	}
+	if x.Attempt.Fallback != "" {
+		dst = appendText(dst, `,"fallback":`, x.Attempt.Fallback)
+	}
 	dst = append(dst, `,"duration_ms":`...)
 	dst = appendMillis(dst, took(x, end))
 	dst = append(dst, `,"upstream_ms":`...)

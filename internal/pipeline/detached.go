@@ -53,7 +53,8 @@ func (d *Detached) Deliver(x *Exchange) {
 	} else {
 		x.Response.SetBody(r.body)
 	}
-	x.Effect, x.Attempt = max(x.Effect, d.Effect), d.Attempt
+	x.Effect = max(x.Effect, d.Effect)
+	x.Attempt.Join(d.Attempt)
 	d.liveness = x.liveness
 	x.AtEnd(func(x *Exchange, end End) {
 		x.Attempt.Broken = d.Attempt.Broken

@@ -64,6 +64,19 @@ type Attempt struct {
 	Broken   bool          // the answer's body broke off after its head had been passed on
 	At       time.Time     // when the answer's head was complete; zero without one
 	Tried    Tried         // where the tries went, so that a further one goes elsewhere
+	Retried  string        // why the latest further try was made: connect, reset, timeout, a status or hedge; "": there was none
+	Fallback string        // what took over: an upstream, or respond; "": nothing
+}
+
+// Join takes over what calls made beside say, and keeps the sums of both.
+func (a *Attempt) Join(b Attempt) {
+	b.Once, b.Fallback = a.Once, a.Fallback
+	b.Count += a.Count
+	b.Duration += a.Duration
+	if b.Retried == "" {
+		b.Retried = a.Retried
+	}
+	*a = b
 }
 
 // Tried is places in a list of targets that only its upstream knows; the zero value is none.

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"errors"
 	"io"
+	"strings"
 )
 
 // ErrPending is what reading a stream gives once the deadline has passed while a claim is held (Keyed): more may come, and
@@ -71,11 +72,11 @@ func (o *Outgoing) reset() {
 	o.Host, o.Path, o.Authorization, o.n = nil, nil, false, 0
 }
 
-// Set replaces all fields of that name by one. value is borrowed until the exchange ends. Past 24 names false is returned
+// Set replaces all fields of that name, however it is written, by one. value is borrowed until the exchange ends. Past 24 names false is returned
 // and nothing is set: the caller refuses.
 func (o *Outgoing) Set(name string, value []byte) bool {
 	for i := range o.fields[:o.n] {
-		if o.fields[i].Name == name {
+		if len(o.fields[i].Name) == len(name) && strings.EqualFold(o.fields[i].Name, name) {
 			o.fields[i].Value = value
 			return true
 		}

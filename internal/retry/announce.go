@@ -16,7 +16,11 @@ const (
 
 // tried reports that the caller says its request is a retry already: tries of several gateways in a row would multiply.
 func tried(x *pipeline.Exchange) bool {
-	n, err := strconv.Atoi(string(x.Request.Header(attemptField)))
+	said := x.Request.Header(attemptField)
+	if len(said) == 0 {
+		return false // Atoi's error would be allocated
+	}
+	n, err := strconv.Atoi(string(said))
 	return err == nil && n > 1
 }
 

@@ -31,7 +31,7 @@ type leg struct {
 // which closes its connection, and counts for nothing.
 func (r *retrier) race(ctx context.Context, x *pipeline.Exchange) error {
 	done := make(chan *leg, 2)
-	legs := []*leg{r.start(ctx, x, done, false)}
+	legs := []*leg{r.start(ctx, x, done, 1)}
 	defer func() {
 		for _, l := range legs {
 			l.cancel() // those whose answers were not taken
@@ -48,10 +48,11 @@ func (r *retrier) race(ctx context.Context, x *pipeline.Exchange) error {
 			if good := r.good(l); good || running == 0 {
 				return r.settle(x, l, legs, running, done)
 			}
+			x.Effect = max(x.Effect, l.Effect)
 			discard(l, nil, 0)
 		case <-wait.C:
 			if r.deps.State.Budget.Take(float64(r.cfg.Budget), r.cfg.Floor, time.Now()) {
-				legs = append(legs, r.start(ctx, x, done, true))
+				legs = append(legs, r.start(ctx, x, done, 2))
 				running++
 			} else {
 				r.deps.Recorder.Hedged(r.upstream, false, false)
@@ -66,9 +67,9 @@ func (r *retrier) race(ctx context.Context, x *pipeline.Exchange) error {
 }
 
 // start begins a call in a goroutine of its own, which ends with the call: by its deadline at the latest.
-func (r *retrier) start(ctx context.Context, x *pipeline.Exchange, done chan<- *leg, second bool) *leg {
+func (r *retrier) start(ctx context.Context, x *pipeline.Exchange, done chan<- *leg, n int) *leg {
 	ctx, cancel := context.WithCancel(ctx)
-	l := &leg{Detached: x.Detach(nil), cancel: cancel, second: second}
+	l := &leg{Detached: x.Detach(nil), cancel: cancel, second: n == 2}
 	l.Attempt.Once = x.Attempt.Once
 	began := time.Now()
 	go func() {
@@ -79,7 +80,7 @@ func (r *retrier) start(ctx context.Context, x *pipeline.Exchange, done chan<- *
 			l.took = time.Since(began)
 			done <- l
 		}()
-		l.err = r.next.Serve(ctx, &l.Exchange)
+		l.err = r.call(ctx, &l.Exchange, n)
 	}()
 	return l
 }
@@ -103,18 +104,20 @@ func (r *retrier) settle(x *pipeline.Exchange, l *leg, legs []*leg, running int,
 		r.deps.State.latency.add(l.took)
 	}
 	if len(legs) > 1 {
+		l.Attempt.Retried = "hedge"
 		r.deps.Recorder.Hedged(r.upstream, l.second, true)
 	}
+	l.Attempt.Count = max(len(legs), l.Attempt.Count) // what still runs can't be asked
 	if l.err == nil {
 		cancel := l.cancel
 		l.cancel = func() {} // its body is still to come
 		l.Deliver(x)
 		x.AtEnd(func(*pipeline.Exchange, pipeline.End) { cancel() })
 	} else {
-		x.Effect, x.Attempt, x.Problem = l.Effect, l.Attempt, l.Problem
+		x.Effect, x.Problem = max(x.Effect, l.Effect), l.Problem
+		x.Attempt.Join(l.Attempt)
 		l.Finish(pipeline.End{Kind: pipeline.KindOf(l.err), Err: l.err, At: time.Now()})
 	}
-	x.Attempt.Count = max(len(legs), x.Attempt.Count) // what still runs can't be asked
 	return l.err
 }
 

@@ -3,6 +3,8 @@ package retry
 import (
 	"context"
 	"errors"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -116,4 +118,50 @@ func TestAPanicInARace(t *testing.T) {
 	if err := New("u", hedging(), Deps{State: NewState()})(next).Serve(context.Background(), &m.Exchange); pipeline.KindOf(err) != pipeline.Internal {
 		t.Errorf("%v", err)
 	}
+}
+
+// Both calls of a race are announced, and what was counted before it stays counted.
+func TestARaceIsAnnouncedAndCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := hedging()
+		cfg.Announce = true
+		var mu sync.Mutex
+		var seen []string
+		r := &racers{takes: []time.Duration{time.Second, 20 * ms}}
+		next := pipeline.HandlerFunc(func(ctx context.Context, x *pipeline.Exchange) error {
+			mu.Lock()
+			for _, f := range x.Outgoing.Fields() {
+				seen = append(seen, f.Name+"="+string(f.Value))
+			}
+			mu.Unlock()
+			return r.Serve(ctx, x)
+		})
+		m := pipeline.NewMemory("GET", "/x")
+		m.Deadline = time.Now().Add(time.Second)
+		m.Attempt.Count, m.Attempt.Duration = 3, time.Minute // another upstream failed before
+		if err := New("u", cfg, Deps{State: NewState()})(next).Serve(context.Background(), &m.Exchange); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(seen, " "); got != "X-Request-Attempt=1 X-Request-Timeout=1000 X-Request-Attempt=2 X-Request-Timeout=950" {
+			t.Errorf("announced %s", got)
+		}
+		if a := m.Attempt; a.Count != 5 || a.Duration < time.Minute || a.Retried != "hedge" || a.Once {
+			t.Errorf("%+v", a)
+		}
+		synctest.Wait()
+	})
+}
+
+// What either call may have done stands when both fail.
+func TestTheEffectOfARaceIsThatOfBoth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := hedging()
+		cfg.Attempts = 1
+		r := &racers{takes: []time.Duration{60 * ms, 20 * ms}, steps: []step{reset, refused}}
+		m := pipeline.NewMemory("GET", "/x")
+		err := New("u", cfg, Deps{State: NewState()})(r).Serve(context.Background(), &m.Exchange)
+		if pipeline.KindOf(err) != pipeline.UpstreamFailed || m.Effect != pipeline.EffectUnknown {
+			t.Errorf("%v, %v", err, m.Effect)
+		}
+	})
 }

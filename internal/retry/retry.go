@@ -86,7 +86,9 @@ func (r *retrier) Serve(ctx context.Context, x *pipeline.Exchange) error {
 		}
 	}
 	sent, problem, mark := x.Effect, x.Problem, x.Mark()
+	once := x.Attempt.Once
 	x.Attempt.Once = !marked
+	defer func() { x.Attempt.Once = once }() // whoever calls another upstream next decides for itself
 	for n := 1; ; n++ {
 		x.Effect = pipeline.EffectNone
 		err := r.try(ctx, x, n)
@@ -107,6 +109,7 @@ func (r *retrier) Serve(ctx context.Context, x *pipeline.Exchange) error {
 		if err := pause(ctx, x, wait); err != nil {
 			return err
 		}
+		x.Attempt.Retried = why
 		r.deps.Recorder.Retried(r.upstream, why)
 	}
 }
@@ -116,6 +119,11 @@ func (r *retrier) try(ctx context.Context, x *pipeline.Exchange, n int) error {
 	if n == 1 && r.hedgeable(x) {
 		return r.race(ctx, x)
 	}
+	return r.call(ctx, x, n)
+}
+
+// call is one call, announced when the upstream is to know.
+func (r *retrier) call(ctx context.Context, x *pipeline.Exchange, n int) error {
 	if !r.cfg.Announce {
 		return r.next.Serve(ctx, x)
 	}

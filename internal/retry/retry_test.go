@@ -285,3 +285,25 @@ func TestHooksOfGivenUpTriesRun(t *testing.T) {
 		t.Errorf("%d calls, %v", len(s.calls), err)
 	}
 }
+
+// Why it was tried again goes to the log; the next upstream, a fallback's, makes its own second dial.
+func TestWhatIsLeftBehind(t *testing.T) {
+	m := request("GET")
+	if _, _, err := run(t, usual(), m, refused, reset, answers(200)); err != nil || m.Attempt.Retried != "reset" || m.Attempt.Once {
+		t.Errorf("%v, %+v", err, m.Attempt)
+	}
+}
+
+// A call that goes well costs the layer nothing.
+func TestAllocFree(t *testing.T) {
+	next := pipeline.HandlerFunc(func(_ context.Context, x *pipeline.Exchange) error {
+		x.Effect = pipeline.EffectDone
+		return nil
+	})
+	cfg := usual()
+	cfg.Announce = true
+	h, m := New("u", cfg, Deps{State: NewState()})(next), request("GET").Detach(nil) // whose views allocate nothing
+	if n := testing.AllocsPerRun(1000, func() { _ = h.Serve(context.Background(), &m.Exchange) }); n > 0 {
+		t.Errorf("%v allocations a call", n)
+	}
+}

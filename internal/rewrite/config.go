@@ -95,12 +95,12 @@ func (h *Headers) check(p units.Problems, forbidden func(name string) bool) {
 // forbiddenRequest are fields that frame a request, or say who asks: routes say that with forward.
 func forbiddenRequest(name string) bool {
 	return wire.HopByHop([]byte(name)) || among(name, "host", "expect", "content-length", "authorization", "idempotency-key", "forwarded", "x-real-ip",
-		"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id", "traceparent", "tracestate")
+		"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id", "traceparent", "tracestate", "dpop", "idempotency-attempt", "x-gateway-mirror")
 }
 
 // forbiddenResponse are fields that frame an answer, or that clients rely on.
 func forbiddenResponse(name string) bool {
-	return wire.HopByHop([]byte(name)) || among(name, "content-length", "date", "x-request-id", "idempotency-status", "idempotent-replayed", "ratelimit", "ratelimit-policy")
+	return wire.HopByHop([]byte(name)) || among(name, "content-length", "date", "x-request-id", "idempotency-status", "idempotent-replayed", "ratelimit", "ratelimit-policy", "x-gateway-fallback", "proxy-status")
 }
 
 func among(name string, lower ...string) bool {

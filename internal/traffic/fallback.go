@@ -46,7 +46,8 @@ type fallbackRule struct {
 	statuses []int
 	branch   *Branch // nil: answer
 	answer   pipeline.Handler
-	mark     []byte
+	what     string
+	mark     []byte // the same, for the field
 }
 
 func (r *fallbackRule) takes(f failure, status int) bool {
@@ -68,12 +69,11 @@ type fallback struct {
 	rec   Recorder
 }
 
-// Fallback makes the layer that tries the rules in their order when what is below fails. branches are by upstream. rec may
-// be nil.
+const markField = "X-Gateway-Fallback"
+
+// Fallback makes the layer that tries the rules in their order when what is below fails, and tells so in X-Gateway-Fallback;
+// what an upstream says there itself is taken off, also without rules. branches are by upstream. rec may be nil.
 func Fallback(rules []Rule, route string, branches map[string]*Branch, rec Recorder) pipeline.Layer {
-	if len(rules) == 0 {
-		return nil
-	}
 	compiled := make([]fallbackRule, len(rules))
 	for i, rule := range rules {
 		c := &compiled[i]
@@ -85,10 +85,11 @@ func Fallback(rules []Rule, route string, branches map[string]*Branch, rec Recor
 			}
 		}
 		if rule.Respond != nil {
-			c.answer, c.mark = rule.Respond.Handler(), []byte("respond")
+			c.answer, c.what = rule.Respond.Handler(), "respond"
 		} else {
-			c.branch, c.mark = branches[rule.Upstream], []byte(rule.Upstream)
+			c.branch, c.what = branches[rule.Upstream], rule.Upstream
 		}
+		c.mark = []byte(c.what)
 	}
 	return func(next pipeline.Handler) pipeline.Handler {
 		return &fallback{next, compiled, route, rec}
@@ -98,11 +99,16 @@ func Fallback(rules []Rule, route string, branches map[string]*Branch, rec Recor
 // Serve implements pipeline.Handler. Each rule is tried once, in order; what a fallback fails with is judged by the rules
 // behind it.
 func (f *fallback) Serve(ctx context.Context, x *pipeline.Exchange) error {
-	mark, problem := x.Mark(), x.Problem
-	if n := x.Request.ContentLength(); n > 0 && n <= keptBody && !x.Keyed && repeatable(x) {
-		_, _ = x.Request.Buffer(keptBody)
+	if len(f.rules) > 0 {
+		if err := f.keepBody(x); err != nil {
+			return err
+		}
 	}
+	mark, problem := x.Mark(), x.Problem
 	err := f.next.Serve(ctx, x)
+	if err == nil {
+		x.Response.Del(markField)
+	}
 	for i := range f.rules {
 		rule := &f.rules[i]
 		kind, status := classify(x, err)
@@ -114,12 +120,30 @@ func (f *fallback) Serve(ctx context.Context, x *pipeline.Exchange) error {
 		}
 		x.Abandon(mark, pipeline.End{Status: x.Response.Status(), Kind: pipeline.KindOf(err), Err: err, At: time.Now()})
 		x.Problem = problem
+		x.Attempt.Fallback = rule.what
 		if err = f.follow(ctx, rule, x); err == nil {
-			x.Response.Set("X-Gateway-Fallback", rule.mark)
+			x.Response.Set(markField, rule.mark)
 			if f.rec != nil {
-				f.rec.FellBack(f.route, string(rule.mark))
+				f.rec.FellBack(f.route, rule.what)
 			}
 		}
+	}
+	return err
+}
+
+// keepBody reads a short body of a request that may be sent again. The time it takes is the client's, not the deadline's.
+func (f *fallback) keepBody(x *pipeline.Exchange) error {
+	n := x.Request.ContentLength()
+	if n <= 0 || n > keptBody || x.Keyed || !repeatable(x) {
+		return nil
+	}
+	if _, whole := x.Request.Buffered(); whole {
+		return nil
+	}
+	start := time.Now()
+	_, err := x.Request.Buffer(keptBody)
+	if err == nil && !x.Deadline.IsZero() {
+		x.Deadline = x.Deadline.Add(time.Since(start))
 	}
 	return err
 }
@@ -178,6 +202,9 @@ func classify(x *pipeline.Exchange, err error) (failure, int) {
 		}
 		return failedReset, 0
 	case pipeline.UpstreamTimeout:
+		if x.Effect == pipeline.EffectNone { // nobody took the connection, which is as much the one as the other
+			return failedTimeout | failedConnect, 0
+		}
 		return failedTimeout, 0
 	}
 	return 0, 0

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
@@ -38,6 +40,8 @@ func TestFallback(t *testing.T) {
 		want         string // X-Gateway-Fallback, or the first one's status or kind
 	}{
 		{"fine", "GET", false, fails(nil, done, 200), named("dr"), both, "200"},
+		{"connect timed out", "POST", true, fails(pipeline.UpstreamTimeout, none, 0), named("dr"), []Rule{{On: []string{"connect"}, Upstream: "dr"}}, "dr"},
+		{"no answer in time is no failed connection", "GET", false, fails(pipeline.UpstreamTimeout, unknown, 0), named("dr"), []Rule{{On: []string{"connect"}, Upstream: "dr"}}, "upstream-timeout"},
 		{"404 is an answer", "GET", false, fails(nil, done, 404), named("dr"), both, "404"},
 		{"404 by name", "GET", false, fails(nil, done, 404), named("dr"), []Rule{{On: []string{"404"}, Upstream: "dr"}}, "dr"},
 		{"open, read", "GET", false, fails(pipeline.UpstreamOpen, none, 0), named("dr"), both, "dr"},
@@ -68,6 +72,8 @@ func TestFallback(t *testing.T) {
 			got = map[int]string{200: "200", 404: "404", 500: "500", 502: "502", 503: "503"}[m.Sent.Status()]
 		case !slices.Equal(rec.what, []string{got}) || m.Problem.RetryAfter != 0:
 			t.Errorf("%s: told %q, problem %+v", c.name, rec.what, m.Problem)
+		case m.Attempt.Fallback != "dr" && m.Attempt.Fallback != "respond":
+			t.Errorf("%s: the log says %q", c.name, m.Attempt.Fallback)
 		}
 		if got != c.want {
 			t.Errorf("%s: %s, not %s", c.name, got, c.want)
@@ -82,4 +88,43 @@ func TestAFallbackKeepsTheEffect(t *testing.T) {
 	if err := h.Serve(context.Background(), &m.Exchange); err != nil || m.Effect != pipeline.EffectUnknown {
 		t.Errorf("%v, %v", err, m.Effect)
 	}
+}
+
+// An upstream that calls its own answer a fallback's is not believed, with or without rules.
+func TestOnlyTheGatewayMarksFallbacks(t *testing.T) {
+	liar := pipeline.HandlerFunc(func(_ context.Context, x *pipeline.Exchange) error {
+		x.Response.Set("x-gateway-fallback", []byte("respond"))
+		return nil
+	})
+	for _, rules := range [][]Rule{nil, {{On: []string{"open"}, Respond: &Respond{Status: 200}}}} {
+		m := pipeline.NewMemory("GET", "/")
+		if err := Fallback(rules, "r", nil, nil)(liar).Serve(context.Background(), &m.Exchange); err != nil || m.Sent.Header("X-Gateway-Fallback") != nil {
+			t.Errorf("%v, %q", err, m.Sent.Header("X-Gateway-Fallback"))
+		}
+	}
+}
+
+// The time that a client takes for its body is not the upstream's, whoever reads it.
+func TestASlowBodyCostsTheFallbackNoTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := pipeline.NewMemory("OPTIONS", "/").WithBody([]byte("x"))
+		m.Deadline = time.Now().Add(time.Second)
+		slow := slowly{m.Request}
+		m.Exchange.Request = &slow
+		before := m.Deadline
+		rules := []Rule{{On: []string{"open"}, Respond: &Respond{Status: 200}}}
+		if err := Fallback(rules, "r", nil, nil)(named("up")).Serve(context.Background(), &m.Exchange); err != nil || m.Deadline.Sub(before) != 500*time.Millisecond {
+			t.Errorf("%v, %v", err, m.Deadline.Sub(before))
+		}
+	})
+}
+
+// slowly is a request whose body takes half a second.
+type slowly struct{ pipeline.Request }
+
+func (s *slowly) Buffered() ([]byte, bool) { return nil, false }
+
+func (s *slowly) Buffer(most int64) ([]byte, error) {
+	time.Sleep(500 * time.Millisecond)
+	return s.Request.Buffer(most)
 }

@@ -65,15 +65,22 @@ func (p piece) append(dst []byte, x *pipeline.Exchange) []byte {
 }
 
 // parseTemplate reads text with {names}. {?query} is the query with its question mark, or nothing. What a client sent can
-// only stand behind the host: before it, it would choose where others go.
+// only stand behind the host: before it, it would choose where others go. A path that begins with two slashes names a host,
+// too, and {path} begins with one; a query may begin with anything.
 func parseTemplate(text string) (pieces []piece, problem string) {
 	whole, origin := text, ""
 	if _, rest, absolute := strings.Cut(text, "://"); absolute {
 		origin, _, _ = strings.Cut(rest, "/")
 		origin, _, _ = strings.Cut(origin, "{path}") // which begins with its own /
 	}
-	if strings.Contains(origin, "{") {
+	before, _, found := strings.Cut(text, "{query}")
+	switch {
+	case strings.Contains(origin, "{"):
 		return nil, "has a name in its host"
+	case strings.HasPrefix(text, "/{path}"):
+		return nil, "begins with two slashes: {path} has its own"
+	case found && !strings.ContainsAny(before, "?#"):
+		return nil, "has a {query} without a ? before it; {?query} brings its own"
 	}
 	for text != "" {
 		before, rest, found := strings.Cut(text, "{")

@@ -47,10 +47,10 @@ func TestProblems(t *testing.T) {
 			t.Errorf("%s: %v", what, p.List())
 		}
 	}
-	for _, location := range []string{"https://{host}/a", "https://x.{id}.com/", "{path}", "//evil", "javascript:alert(1)", "https://u:p@h/", "https://h/{a", "https://h/}", "https://h/ a", "http://"} {
+	for _, location := range []string{"https://{host}/a", "https://x.{id}.com/", "{path}", "//evil", "javascript:alert(1)", "https://u:p@h/", "https://h/{a", "https://h/}", "https://h/ a", "http://", "/{path}", "/{query}", "/{path}/x", "/a{query}", "https://h{query}"} {
 		check(1, location, (&Redirect{Status: 308, Location: location}).Validate)
 	}
-	for _, location := range []string{"https://h{path}", "https://h/{path}", "/a", "http://h:80/a/{id}?{query}"} {
+	for _, location := range []string{"https://h{path}", "https://h/{path}", "/a", "http://h:80/a/{id}?{query}", "/{id}", "/a#{query}", "/old{path}", "https://h/{?query}"} {
 		check(0, location, (&Redirect{Status: 301, Location: location}).Validate)
 	}
 	check(1, "status", (&Redirect{Status: 200, Location: "/a"}).Validate)

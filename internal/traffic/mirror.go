@@ -104,19 +104,29 @@ func (m *mirror) tap(x *pipeline.Exchange) {
 		return
 	}
 	d := x.Detach(body)
+	if !m.dress(d) {
+		m.all.tell(m.cfg.Upstream, "skipped")
+		m.all.end(m.cfg.Upstream)
+		return
+	}
 	d.Start = time.Now()
 	if end := d.Start.Add(copyTime); d.Deadline.IsZero() || end.Before(d.Deadline) {
 		d.Deadline = end
 	}
-	if !m.cfg.Secrets {
-		d.Outgoing.Authorization = false
-		d.Outgoing.Remove("Authorization")
-		d.Outgoing.Remove("Cookie")
-	}
-	d.Outgoing.Remove("Idempotency-Key") // the copy is nobody's retry
-	d.Outgoing.Set("X-Gateway-Mirror", []byte("1"))
 	go m.send(d)
 }
+
+// dress takes off what is not for the copy. False: there is no room to say so, and the copy must not go.
+func (m *mirror) dress(d *pipeline.Detached) bool {
+	ok := d.Outgoing.Remove("Idempotency-Key") && d.Outgoing.Set("X-Gateway-Mirror", one) // the copy is nobody's retry
+	if m.cfg.Secrets {
+		return ok
+	}
+	d.Outgoing.Authorization = false // and DPoP
+	return ok && d.Outgoing.Remove("Authorization") && d.Outgoing.Remove("Cookie")
+}
+
+var one = []byte("1")
 
 // body gives the whole body when it is short enough. A client that breaks off here breaks off for the request, too.
 func (m *mirror) body(x *pipeline.Exchange) ([]byte, bool) {

@@ -72,35 +72,28 @@ func (s *Split) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	return s.arms[s.choose(x)].branch.Handler.Serve(ctx, x)
 }
 
-// Ready tells whether the arm that a request would go to lets calls through.
-func (s *Split) Ready(x *pipeline.Exchange) bool {
-	for i := range s.arms {
-		if s.arms[i].branch.ready() {
-			return true
-		}
-	}
-	return false
-}
-
 // choose gives the arm of a request: the first whose conditions hold, else by weight. An arm that lets nothing through is
 // passed over as long as another does.
 func (s *Split) choose(x *pipeline.Exchange) int {
-	draw := s.draw(x)
+	who := s.draw(x)
 	for i := range s.arms {
-		if c := s.arms[i].when; c != nil && c.holds(x, draw) && s.arms[i].branch.ready() {
+		if c := s.arms[i].when; c != nil && c.holds(x, who) && s.arms[i].branch.ready() {
 			return i
 		}
 	}
+	draw := mix(who ^ s.salt)
 	if i := s.byWeight(draw, true); i >= 0 {
 		return i
 	}
 	return max(s.byWeight(draw, false), 0)
 }
 
+// draw is a number of who asks, the same on all routes: a flag that is on for a client is on everywhere. Shares of different
+// splits are drawn apart by the salt.
 func (s *Split) draw(x *pipeline.Exchange) uint64 {
 	if s.sticky {
 		if h, ok := s.key.hash(x); ok {
-			return mix(h ^ s.salt)
+			return mix(h)
 		}
 	}
 	return rand.Uint64()

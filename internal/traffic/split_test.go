@@ -157,11 +157,9 @@ func TestUnreadyArms(t *testing.T) {
 			t.Fatal("went to an arm that is down")
 		}
 	}
-	if down["a"] = true; s.Ready(nil) {
-		t.Error("ready though none is")
-	}
+	down["a"] = true
 	from(t, s, client(1))
-	if down["b"] = false; from(t, s, client(1)) != "b" || !s.Ready(nil) {
+	if down["b"] = false; from(t, s, client(1)) != "b" {
 		t.Error("b is up")
 	}
 }
@@ -184,5 +182,31 @@ func BenchmarkSplit(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		s.choose(&m.Exchange)
+	}
+}
+
+// asked notes for whom a flag was asked.
+type asked []uint64
+
+func (a *asked) On(_ string, key uint64) bool { *a = append(*a, key); return false }
+
+// A flag is on for a client everywhere or nowhere: two routes ask with the same number, while their shares are drawn apart.
+func TestAFlagIsAskedForTheSameClientOnAllRoutes(t *testing.T) {
+	var seen asked
+	arms := []Arm{{Upstream: "a", Weight: 1}, {Upstream: "b", Weight: 1, When: &When{Flag: "new"}}}
+	branches := []Branch{{Name: "a", Handler: named("a")}, {Name: "b", Handler: named("b")}}
+	apart := 0
+	one, _ := NewSplit(Destination{Split: arms, Sticky: "client"}, "cart", branches, &seen)
+	two, _ := NewSplit(Destination{Split: arms, Sticky: "client"}, "pay", branches, &seen)
+	for i := range 100 {
+		if from(t, one, client(i)) != from(t, two, client(i)) {
+			apart++
+		}
+		if n := len(seen); seen[n-1] != seen[n-2] {
+			t.Fatalf("client %d is %d on one route and %d on the other", i, seen[n-2], seen[n-1])
+		}
+	}
+	if apart < 20 {
+		t.Errorf("%d of 100 clients are drawn apart", apart)
 	}
 }
