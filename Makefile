@@ -18,7 +18,7 @@ demo: build ## gateway.yaml in front of sample services, with curl lines to try
 
 test: ## installs what the tests need when it is missing, then runs every test
 	@scripts/test-deps
-	$(GO) test -race -timeout 8m ./...
+	$(GO) test -race -timeout 13m ./...
 	$(GO) test -timeout 8m ./internal/ratelimit/leases ./internal/shed # their long simulations: under -race they take minutes
 	$(GO) test -run Alloc ./internal/... # budgets of allocations: under -race pools forget, so they can't be counted there
 	$(MAKE) --no-print-directory fuzz-short
@@ -38,7 +38,7 @@ fuzz: ## every fuzz target there is, each for FUZZTIME
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz $$(cd internal && grep -rno --include=*_test.go '^func Fuzz[A-Za-z]*' . | sed -E 's#^\./(.*)/[^/]*:[0-9]+:func (.*)#\1:\2#')
 
 fuzz-short:
-	@FUZZTIME=10s scripts/fuzz $(FUZZ)
+	@FUZZTIME=6s scripts/fuzz $(FUZZ)
 
 bench: ## ratios measured in one run, for docs/performance.md
 	$(GO) run ./bench

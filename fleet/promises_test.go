@@ -146,7 +146,7 @@ func TestSlotsOfADeadGatewayAreFreed(t *testing.T) {
 	look.Paths, look.Begun = []string{HoldPath + "?now"}, time.Now()
 	ended := make(chan History, 2)
 	go func() { ended <- held.Run(t.Context(), Burst(0, 4, 1, 0, 0)) }()
-	eventually(t, 5*time.Second, "four requests wait", func() bool { return f.Origin.Held.Load() == 4 })
+	eventually(t, 20*time.Second, "four requests wait", func() bool { return f.Origin.Held.Load() == 4 })
 	refused := func(when string) {
 		t.Helper()
 		for g := range f.Gateways {
@@ -167,7 +167,7 @@ func TestSlotsOfADeadGatewayAreFreed(t *testing.T) {
 	go func() {
 		ended <- held.Run(t.Context(), []Arrival{{Gateway: 1}, {Gateway: 1}, {Gateway: 1}, {Gateway: 1}})
 	}()
-	eventually(t, 5*time.Second, "four more wait", func() bool { return f.Origin.Held.Load() == 8 })
+	eventually(t, 20*time.Second, "four more wait", func() bool { return f.Origin.Held.Load() == 8 })
 	if r := once(look, Arrival{Gateway: 1}); r.Status != 429 {
 		t.Errorf("a fifth request is answered with %d", r.Status)
 	}
@@ -175,7 +175,7 @@ func TestSlotsOfADeadGatewayAreFreed(t *testing.T) {
 	for range 2 {
 		<-ended
 	}
-	eventually(t, 5*time.Second, "all slots are free", func() bool { return once(look, Arrival{Gateway: 1}).Admitted() })
+	eventually(t, 20*time.Second, "all slots are free", func() bool { return once(look, Arrival{Gateway: 1}).Admitted() })
 }
 
 func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) {
