@@ -23,7 +23,7 @@ var floors = map[string]int{
 	"internal/failpoint": 0, "internal/mutant": 0, "internal/redistest": 0,
 	"internal/edge": 1, "internal/routes": 1, "internal/auth": 1, "internal/ratelimit": 1, "internal/dedup": 1,
 	"internal/breaker": 1, "internal/bulkhead": 1, "internal/retry": 1, "internal/traffic": 1, "internal/rewrite": 1, "internal/flags": 1, "internal/lifecycle": 1, "internal/upstream": 1, "internal/observe": 1, "internal/shed": 1,
-	"internal/cors": 1, "internal/access": 1, "internal/headers": 1, "internal/vault": 1,
+	"internal/cors": 1, "internal/access": 1, "internal/headers": 1, "internal/websocket": 1, "internal/vault": 1,
 	"internal/config":  2,
 	"internal/gateway": 3,
 	"internal/admin":   4,

@@ -21,6 +21,7 @@ import (
 	"github.com/oncegate/oncegate/internal/units"
 	"github.com/oncegate/oncegate/internal/upstream"
 	"github.com/oncegate/oncegate/internal/vault"
+	"github.com/oncegate/oncegate/internal/websocket"
 )
 
 // Document is the whole of gateway.yaml, decoded, with defaults filled in.
@@ -117,6 +118,7 @@ type DefaultsConfig struct {
 	CORS            *cors.Config        `yaml:"cors" doc:"Pages of which other origins may use the route from a browser; false: no default is taken."`
 	Addresses       *access.Config      `yaml:"addresses" doc:"From where the route is used; others get 403 forbidden; false: no default is taken."`
 	SecurityHeaders *headers.Config     `yaml:"security_headers" doc:"Fields that tell browsers to be careful with answers: true for the usual ones; false: no default is taken."`
+	Websocket       *websocket.Config   `yaml:"websocket" doc:"Clients may go on in WebSocket over HTTP/1.1: true for the usual bounds; false: no default is taken. Without it Upgrade is not passed on."`
 	Mode            string              `yaml:"mode" default:"enforce" enum:"enforce shadow" later:"true" doc:"shadow decides and counts but refuses nothing."`
 }
 
@@ -140,5 +142,6 @@ type RouteConfig struct {
 	CORS            *cors.Config        `yaml:"cors" doc:"Pages of which other origins may use the route from a browser; false: no default is taken."`
 	Addresses       *access.Config      `yaml:"addresses" doc:"From where the route is used; others get 403 forbidden; false: no default is taken."`
 	SecurityHeaders *headers.Config     `yaml:"security_headers" doc:"Fields that tell browsers to be careful with answers: true for the usual ones; false: no default is taken."`
+	Websocket       *websocket.Config   `yaml:"websocket" doc:"Clients may go on in WebSocket over HTTP/1.1: true for the usual bounds; false: no default is taken. Without it Upgrade is not passed on."`
 	Mode            string              `yaml:"mode" default:"enforce" enum:"enforce shadow" later:"true" doc:"shadow decides and counts but refuses nothing."`
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/oncegate/oncegate/internal/ratelimit"
 	"github.com/oncegate/oncegate/internal/traffic"
 	"github.com/oncegate/oncegate/internal/units"
+	"github.com/oncegate/oncegate/internal/websocket"
 )
 
 // object is a JSON object.
@@ -123,7 +124,7 @@ func shorthand(t reflect.Type) object {
 		return object{"const": "none"}
 	case reflect.TypeFor[cors.Config](), reflect.TypeFor[access.Config]():
 		return object{"const": false}
-	case reflect.TypeFor[headers.Config]():
+	case reflect.TypeFor[headers.Config](), reflect.TypeFor[websocket.Config]():
 		return object{"type": "boolean"}
 	case reflect.TypeFor[ratelimit.Cost]():
 		return object{"anyOf": []any{object{"type": "integer", "minimum": 0}, object{"$ref": "#/$defs/variable"}}}

@@ -20,6 +20,7 @@ import (
 	"github.com/oncegate/oncegate/internal/shed"
 	"github.com/oncegate/oncegate/internal/traffic"
 	"github.com/oncegate/oncegate/internal/upstream"
+	"github.com/oncegate/oncegate/internal/websocket"
 )
 
 // compiler turns one checked document into a snapshot. It never touches the running one: an error leaves no trace but
@@ -160,8 +161,16 @@ func (c *compiler) doors(r *config.RouteConfig, plan *Plan, p *parts) error {
 		return err
 	}
 	p.access = list.Layer()
-	if plan.cors, err = cors.New(r.CORS, r.Match.Methods); err != nil || plan.cors == nil {
+	if plan.cors, err = cors.New(r.CORS, r.Match.Methods); err != nil {
 		return err
+	}
+	var allows func(pipeline.Request) bool
+	if plan.cors != nil {
+		allows = plan.cors.Allows
+	}
+	p.websocket = websocket.Layer(r.Websocket, r.ID, allows, c.state.Metrics)
+	if plan.cors == nil {
+		return nil
 	}
 	p.cors = plan.cors.Layer()
 	plan.preflight = stack(parts{observe: p.observe, status: p.status, headers: p.headers, access: p.access, deadline: p.deadline, shed: p.shed, end: plan.cors.Preflight()})
@@ -182,7 +191,7 @@ func (c *compiler) executions(r *config.RouteConfig, p parts, preflight pipeline
 	if err != nil {
 		return err
 	}
-	p.dedup, p.admit, p.shed = nil, nil, nil // who asks what became of a write is let in under overload, too
+	p.dedup, p.admit, p.shed, p.websocket = nil, nil, nil, nil // who asks what became of a write is let in under overload, too
 	p.rewrite, p.fallback, p.mirror, p.token, p.retry, p.breaker, p.bulkhead = nil, nil, nil, nil, nil, nil, nil
 	p.version = nil // also after the version's end
 	if len(r.RateLimits) > 0 {

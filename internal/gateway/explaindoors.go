@@ -24,6 +24,9 @@ func doorSteps(doc *config.Document, r *config.RouteConfig) []Step {
 	if c := r.CORS; c != nil && !c.Off {
 		steps = append(steps, Step{"cors", c.Words()})
 	}
+	if w := r.Websocket; w != nil && !w.Off {
+		steps = append(steps, Step{"websocket", w.Words()})
+	}
 	if a := r.Addresses; a != nil && !a.Off {
 		steps = append(steps, Step{"access", a.Words()})
 	}

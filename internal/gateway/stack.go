@@ -4,7 +4,7 @@ import "github.com/oncegate/oncegate/internal/pipeline"
 
 // parts are the layers of one route; a nil one is left out.
 type parts struct {
-	observe, status, headers, cors, access, deadline, shed, admit, logins, auth, limit, version, dedup, rewrite, fallback, mirror, token, retry, breaker, bulkhead pipeline.Layer
+	observe, status, headers, cors, websocket, access, deadline, shed, admit, logins, auth, limit, version, dedup, rewrite, fallback, mirror, token, retry, breaker, bulkhead pipeline.Layer
 
 	end pipeline.Handler
 }
@@ -13,19 +13,20 @@ type parts struct {
 // them, because the order is a security property.
 func stack(p parts) pipeline.Handler {
 	return pipeline.Compose(p.end,
-		p.observe,  // sees everything, refusals and panics included
-		p.status,   // names every refusal below
-		p.headers,  // on every answer that is made below, whoever makes it; after dedup, so that none is stored
-		p.cors,     // the same: a page must be able to read refusals, too. Preflights have a stack of their own, see compile.go
-		p.access,   // who may not come at all costs nothing more, and learns nothing
-		p.version,  // when this version of an API ends: on refusals, too; what has ended asks for no credentials
-		p.deadline, // one point in time bounds all below
-		p.shed,     // the process has too much to do: the least important first, before any work
-		p.admit,    // body size: refusals that are cheaper than cryptography
-		p.logins,   // counts what auth refuses, by address
-		p.auth,     // all below may trust the client
-		p.limit,    // keyed by a verified client; for a keyed write it only defers its refusal, so that a stored answer is still replayed
-		p.dedup,    // claims only if no refusal is deferred and the breaker admits; decides by the effect what becomes of the key
+		p.observe,   // sees everything, refusals and panics included
+		p.status,    // names every refusal below
+		p.headers,   // on every answer that is made below, whoever makes it; after dedup, so that none is stored
+		p.cors,      // the same: a page must be able to read refusals, too. Preflights have a stack of their own, see compile.go
+		p.websocket, // who may go on in WebSocket: the page's origin, before any work; above every seat that such a connection holds
+		p.access,    // who may not come at all costs nothing more, and learns nothing
+		p.version,   // when this version of an API ends: on refusals, too; what has ended asks for no credentials
+		p.deadline,  // one point in time bounds all below
+		p.shed,      // the process has too much to do: the least important first, before any work
+		p.admit,     // body size: refusals that are cheaper than cryptography
+		p.logins,    // counts what auth refuses, by address
+		p.auth,      // all below may trust the client
+		p.limit,     // keyed by a verified client; for a keyed write it only defers its refusal, so that a stored answer is still replayed
+		p.dedup,     // claims only if no refusal is deferred and the breaker admits; decides by the effect what becomes of the key
 		// cache: after auth, so that its key can hold the client
 		p.rewrite,  // only what really goes upstream is rewritten; never across authorisation
 		p.fallback, // another upstream, or an answer, while that executes nothing twice

@@ -21,6 +21,8 @@ type statusCounts [100]atomic.Uint64
 type routeCounts struct {
 	route    string
 	inFlight atomic.Int64
+	sockets  atomic.Int64 // open WebSockets
+	socketed atomic.Bool  // there was one
 	requests [len(methods)][classes]atomic.Pointer[statusCounts]
 	refusals []atomic.Uint64 // by kind
 	duration times
@@ -45,6 +47,9 @@ func (r *routeCounts) count(x *pipeline.Exchange, end pipeline.End) {
 	counts[status%100].Add(1)
 	if kind := int(end.Kind); kind > 0 && kind < len(r.refusals) {
 		r.refusals[kind].Add(1)
+	}
+	if x.Switch.Granted && end.Status == 101 {
+		return // its life says nothing about how quick answers are
 	}
 	r.duration.observe(took(x, end))
 }
@@ -73,6 +78,7 @@ var (
 	requestsDesc = prometheus.NewDesc("gateway_requests_total", "Requests answered.", []string{"route", "method", "status"}, nil)
 	refusalsDesc = prometheus.NewDesc("gateway_refusals_total", "Requests that the gateway refused itself, by kind of refusal.", []string{"route", "kind"}, nil)
 	durationDesc = prometheus.NewDesc("gateway_request_duration_seconds", "Time from the request's head to the answer's last byte.", []string{"route"}, nil)
+	socketsDesc  = prometheus.NewDesc("gateway_websockets", "Open WebSocket connections.", []string{"route"}, nil)
 	inFlightDesc = prometheus.NewDesc("gateway_in_flight", "Requests being answered.", []string{"route"}, nil)
 )
 
@@ -86,6 +92,7 @@ func (c *routeCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- requestsDesc
 	ch <- refusalsDesc
 	ch <- inFlightDesc
+	ch <- socketsDesc
 	ch <- durationDesc
 }
 
@@ -93,6 +100,9 @@ func (c *routeCollector) Describe(ch chan<- *prometheus.Desc) {
 func (c *routeCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, r := range c.routes.all() {
 		ch <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(r.inFlight.Load()), r.route)
+		if n := r.sockets.Load(); n > 0 || r.socketed.Load() {
+			ch <- prometheus.MustNewConstMetric(socketsDesc, prometheus.GaugeValue, float64(n), r.route)
+		}
 		ch <- r.duration.metric(durationDesc, r.route)
 		r.collectRequests(ch)
 		for kind := range r.refusals {
@@ -118,4 +128,11 @@ func (r *routeCounts) collectRequests(ch chan<- prometheus.Metric) {
 			}
 		}
 	}
+}
+
+// Websockets counts a WebSocket of a route that opened, 1, or closed, -1.
+func (m *Metrics) Websockets(route string, change int) {
+	r := m.routes.get(route)
+	r.socketed.Store(true)
+	r.sockets.Add(int64(change))
 }

@@ -38,6 +38,7 @@ type Exchange struct {
 	Attempt  Attempt
 	Outgoing Outgoing
 	Problem  Problem
+	Switch   Switch
 	Keyed    bool // a claim is held: the client's leaving does not stop the work, nothing is sent twice, the deadline bounds the body
 	Replayed bool // the answer comes from the store
 
@@ -159,6 +160,7 @@ func (x *Exchange) Mark() int { return x.nends }
 // Abandon ends an attempt whose answer is given up for another try: the response is emptied, what was registered since mark
 // runs, and what the attempt said of itself is forgotten.
 func (x *Exchange) Abandon(mark int, end End) {
+	x.dropTunnel()
 	x.Response.Reset()
 	for x.nends > mark {
 		x.nends--
@@ -177,11 +179,13 @@ func (x *Exchange) Begin(req Request, resp Response, live Liveness) {
 	x.Route, x.Params.Names, x.Client = "", nil, Client{}
 	x.Deferred, x.Effect, x.Attempt, x.Problem = nil, EffectNone, Attempt{}, Problem{}
 	x.Outgoing.reset()
+	x.Switch = Switch{}
 	x.Keyed, x.Replayed, x.nends = false, false, 0
 }
 
 // Finish runs what AtEnd registered. The edge calls it once, after the last byte.
 func (x *Exchange) Finish(end End) {
+	x.dropTunnel()
 	for x.nends > 0 {
 		x.nends--
 		x.ends[x.nends](x, end)

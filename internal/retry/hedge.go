@@ -11,7 +11,7 @@ import (
 
 // hedgeable: a second call may be made beside the first without anybody noticing.
 func (r *retrier) hedgeable(x *pipeline.Exchange) bool {
-	if r.cfg.Hedge == nil || x.Keyed || x.Request.ContentLength() != 0 {
+	if r.cfg.Hedge == nil || x.Keyed || x.Switch.Granted || x.Request.ContentLength() != 0 {
 		return false
 	}
 	method := string(x.Request.Method())

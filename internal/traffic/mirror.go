@@ -86,7 +86,7 @@ const copyTime = 30 * time.Second // a copy has at most so long, and no longer t
 
 // Serve implements pipeline.Handler.
 func (m *mirror) Serve(ctx context.Context, x *pipeline.Exchange) error {
-	if m.cfg.Share >= 1 || rand.Float64() < float64(m.cfg.Share) {
+	if !x.Switch.Granted && (m.cfg.Share >= 1 || rand.Float64() < float64(m.cfg.Share)) {
 		m.tap(x)
 	}
 	return m.next.Serve(ctx, x)

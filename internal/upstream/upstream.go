@@ -142,7 +142,7 @@ func (t *target) try(ctx context.Context, x *pipeline.Exchange, body *h1.Payload
 			t.end()
 		}
 	}()
-	for fresh, repeated := false, false; ; now = time.Now() {
+	for fresh, repeated := x.Switch.Granted, false; ; now = time.Now() {
 		c, err := t.pool.Acquire(ctx, now, &t.limits, t.until(x, now), fresh)
 		if err != nil {
 			t.unreached(ctx, x, err, now)

@@ -15,6 +15,8 @@ type Head struct {
 	closes          bool // Connection: close
 	keeps           bool // Connection: keep-alive
 	expects         bool
+	upgrades        bool // Connection: upgrade
+	websocket       bool // Upgrade: websocket
 	chunked         bool
 	seen            [rolePinned + 1]uint8 // fields by role, for those that must stand alone
 	scratch         []byte
@@ -80,12 +82,26 @@ func (h *Head) ContentLength() int64 {
 // ExpectContinue reports whether the client waits for 100 before it sends the body. HTTP/1.0 clients don't (RFC 9110 10.1.1).
 func (h *Head) ExpectContinue() bool { return h.expects && !h.http10 }
 
+// WebSocket reports whether the head, whose method is GET, asks for WebSocket (RFC 6455 4.1): HTTP/1.1, one Upgrade field with
+// that word alone, Connection with upgrade, and no body.
+func (h *Head) WebSocket() bool {
+	return h.websocket && h.upgrades && h.seen[roleUpgrade] == 1 && !h.http10 && !h.expects && !h.chunked && h.length == 0
+}
+
+// Own copies what the head borrows, so that it lives longer than the bytes given to Check.
+func (h *Head) Own() {
+	h.raw = bytes.Clone(h.raw)
+	h.path, h.query, h.named = bytes.Clone(h.path), bytes.Clone(h.query), bytes.Clone(h.named)
+	h.host, h.authority, h.joined = bytes.Clone(h.host), bytes.Clone(h.authority), bytes.Clone(h.joined)
+}
+
 // Reset forgets the last head. It is for heads that can't even be given to Check.
 func (h *Head) Reset() {
 	h.raw, h.list = nil, h.list[:0]
 	h.path, h.query, h.host, h.authority, h.named = nil, nil, nil, nil, nil
 	h.length = 0
 	h.http10, h.closes, h.keeps, h.expects, h.chunked = false, false, false, false, false
+	h.upgrades, h.websocket = false, false
 	h.seen = [rolePinned + 1]uint8{}
 }
 
@@ -165,6 +181,8 @@ func (h *Head) checkField(e *entry) Fault {
 		if !EqualFold(value, "100-continue") {
 			return ExpectationFailed
 		}
+	case roleUpgrade:
+		e.dropped, h.websocket = true, EqualFold(value, "websocket")
 	case roleConnection, roleHop, roleUnwanted:
 		e.dropped = true
 	}
@@ -241,6 +259,9 @@ func (h *Head) option(option []byte) {
 		return
 	case EqualFold(option, "keep-alive"):
 		h.keeps = true
+		return
+	case EqualFold(option, "upgrade"):
+		h.upgrades = true
 		return
 	}
 	for i := range h.list {

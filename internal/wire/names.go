@@ -71,6 +71,7 @@ const (
 	roleExpect
 	roleForwarding // says whom a proxy serves; read and dropped by Proxies.Resolve
 	roleHop        // hop-by-hop, RFC 9110 7.6.1
+	roleUpgrade    // the same, and a wish
 	roleUnwanted   // lets a client rewrite what was authorised, or pose as a TLS terminator
 	rolePinned     // end-to-end by meaning: Connection can't remove it
 )
@@ -86,7 +87,7 @@ var knownNames = [...][]knownName{
 	4: {{"host", roleHost}, {"date", rolePinned}},
 	5: {{"proxy", roleUnwanted}, {"range", rolePinned}},
 	6: {{"expect", roleExpect}, {"cookie", rolePinned}, {"accept", rolePinned}, {"origin", rolePinned}},
-	7: {{"upgrade", roleHop}, {"trailer", roleHop}},
+	7: {{"upgrade", roleUpgrade}, {"trailer", roleHop}},
 	9: {{"x-real-ip", roleForwarding}, {"forwarded", roleForwarding}, {"x-api-key", rolePinned}},
 	10: {
 		{"connection", roleConnection}, {"keep-alive", roleHop}, {"user-agent", rolePinned}, {"tracestate", rolePinned},
@@ -157,7 +158,7 @@ func HopByHop(name []byte) bool {
 		return false
 	}
 	switch roleOf(name) {
-	case roleHop, roleConnection, roleTransferEncoding:
+	case roleHop, roleUpgrade, roleConnection, roleTransferEncoding:
 		return true
 	}
 	return false

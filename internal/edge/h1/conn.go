@@ -31,14 +31,15 @@ type conn struct {
 	secure   bool
 	tls      *pipeline.TLS // nil until the first request, and without TLS
 
-	phase atomic.Int32
-	head  int // bytes of the request's head that were handed out
-	end   terminator
-	begun [12]byte // how the head begins: its method, for one that can't be read
-	bad   bool     // the head has a line that ends without CR, or does not begin like one
-	cr    bool     // its last byte was CR
-	spare *spare   // bytes read beyond a head; nil when there are none
-	body  body     // of the running request; what is left of it is read before the next head
+	phase  atomic.Int32
+	head   int // bytes of the request's head that were handed out
+	end    terminator
+	begun  [12]byte               // how the head begins: its method, for one that can't be read
+	bad    bool                   // the head has a line that ends without CR, or does not begin like one
+	cr     bool                   // its last byte was CR
+	spare  *spare                 // bytes read beyond a head; nil when there are none
+	tunnel atomic.Pointer[tunnel] // what the connection has become; nil: it speaks HTTP
+	body   body                   // of the running request; what is left of it is read before the next head
 
 	now      time.Time // the last moment that was looked up
 	headBy   time.Time // the head's deadline; zero until it takes a second read

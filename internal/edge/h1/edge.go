@@ -108,6 +108,7 @@ func (e *Edge) build(connections int) {
 	srv.Logger = connLog{e}
 	srv.SecureErrorLogMessage = true
 	srv.LazyRequestTime = true
+	srv.KeepHijackedConns = true // tunnels close their own
 }
 
 // withoutBody has fasthttp believe that no body follows: bodies are read here, see conn.
@@ -141,7 +142,11 @@ func (e *Edge) serve(ctx *fasthttp.RequestCtx) {
 	c.phase.Store(phaseServing)
 	defer e.rescue(ctx, c)
 	ex := e.begin(ctx, c)
-	ex.render(ex.run())
+	err := ex.run()
+	if ex.Switch.Tunnel != nil && ex.switchOver(err) {
+		return
+	}
+	ex.render(err)
 }
 
 // rescue keeps a panic in our own rendering from ending the process: nothing is answered.
@@ -216,10 +221,8 @@ func (e *Edge) Shutdown(ctx context.Context) error {
 	}
 	done := e.conns.drained()
 	e.conns.each((*conn).wake)
-	select {
-	case <-done:
+	if e.waitOrPart(ctx, done) {
 		return nil
-	case <-ctx.Done():
 	}
 	cut := e.Active()
 	e.cancel()

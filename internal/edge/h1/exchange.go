@@ -74,6 +74,7 @@ func (ex *exchange) check() error {
 		ex.close()
 	}
 	ex.conn.body.begin(head.ContentLength(), head.ExpectContinue())
+	ex.Switch.Asked = head.WebSocket() && string(method) == "GET"
 	ex.identify()
 	return nil
 }

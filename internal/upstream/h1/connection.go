@@ -16,6 +16,8 @@ func (h *head) connection(value []byte) error {
 		switch {
 		case len(option) == 0 || wire.EqualFold(option, "keep-alive"):
 		case wire.EqualFold(option, "content-length"): // it frames the answer: without it the client could not tell the end
+		case wire.EqualFold(option, "upgrade"):
+			h.switches = true
 		case wire.EqualFold(option, "close"):
 			h.close = true
 		case h.nnamed+len(option)+1 > len(h.named):

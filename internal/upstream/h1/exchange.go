@@ -72,6 +72,11 @@ func (k *call) run(host string, now time.Time) error {
 		failpoint.Hit(failpoint.FirstByte)
 	}
 	k.out.At = time.Now()
+	h.close = h.close || k.x.Switch.Granted // a connection that was offered another protocol is nobody else's
+	if h.status == 101 {
+		k.deliverTunnel(&h)
+		return nil
+	}
 	return k.deliver(&h)
 }
 
@@ -190,7 +195,7 @@ func (k *call) awaitHead() (head, error) {
 		case err != nil:
 			return h, fmt.Errorf("%w: %w", pipeline.UpstreamFailed, err)
 		case h.status == 101:
-			return h, fmt.Errorf("%w: protocol was switched without being asked for", pipeline.UpstreamFailed)
+			return h, k.switched(&h)
 		case h.status >= 200:
 			return h, nil
 		}

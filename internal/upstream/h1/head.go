@@ -28,8 +28,11 @@ type head struct {
 	chunked   bool
 	old       bool // HTTP/1.0
 	close     bool
-	keep      int // seconds of Keep-Alive: timeout; -1: none
-	encodings int // Content-Encoding fields
+	keep      int  // seconds of Keep-Alive: timeout; -1: none
+	encodings int  // Content-Encoding fields
+	upgrades  int  // Upgrade fields
+	websocket bool // the last of them says websocket
+	switches  bool // Connection has upgrade
 	dropping  bool
 	nnamed    int
 	named     [128]byte // what Connection names, each followed by a comma
@@ -137,6 +140,11 @@ func (h *head) field(line []byte) error {
 		return err
 	}
 	switch len(name) {
+	case 7:
+		if wire.EqualFold(name, "upgrade") {
+			h.upgrades++
+			h.websocket = wire.EqualFold(value, "websocket")
+		}
 	case 10:
 		if wire.EqualFold(name, "connection") {
 			return h.connection(value)

@@ -30,6 +30,10 @@ func appendHead(dst []byte, x *pipeline.Exchange, host string, b *Payload) ([]by
 	dst = append(dst, "\r\n"...)
 	dst, lines := appendClientFields(dst, x)
 	dst, own := b.appendFraming(dst)
+	if x.Switch.Granted {
+		dst = append(dst, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
+		lines += 2
+	}
 	lines += own + 3
 	dst, own = appendOwnFields(dst, x)
 	lines += own

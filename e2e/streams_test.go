@@ -1,0 +1,351 @@
+package e2e
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// An event reaches the client while the upstream is silent, piece by piece, whatever the framing.
+func TestStreamsAreNotHeldBack(t *testing.T) {
+	for name, c := range map[string]struct{ head, first, second, end string }{
+		"chunked":  {"Transfer-Encoding: chunked\r\n", "9\r\ndata: 1\n\n\r\n", "9\r\ndata: 2\n\n\r\n", "0\r\n\r\n"},
+		"sized":    {"Content-Length: 18\r\n", "data: 1\n\n", "data: 2\n\n", ""},
+		"by close": {"", "data: 1\n\n", "data: 2\n\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o, head := newOrigin(t), c.head
+			next, told := make(chan string), make(chan struct{})
+			o.at("/events", func(c net.Conn) bool {
+				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"+head+"\r\n")
+				close(told)
+				for text := range next {
+					_, _ = io.WriteString(c, text)
+				}
+				return false
+			})
+			g := edged(t, o, "", "")
+			d := g.dialog().say("GET /events HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n")
+			<-told
+			got, err := http.ReadResponse(d.in, nil) // the head alone, before any event
+			if err != nil || got.Header.Get("Content-Type") != "text/event-stream" || got.Header.Get("Content-Encoding") != "" || got.Header.Get("Etag") != "" {
+				t.Fatalf("%v %v", got, err)
+			}
+			event := make([]byte, 9)
+			for i, text := range []string{c.first, c.second} {
+				next <- text
+				if _, err := io.ReadFull(got.Body, event); err != nil || string(event) != fmt.Sprintf("data: %d\n\n", i+1) {
+					t.Fatalf("event %d: %q, %v", i+1, event, err)
+				}
+			}
+			next <- c.end
+			close(next)
+			if rest, err := io.ReadAll(got.Body); err != nil || len(rest) > 0 {
+				t.Errorf("%q, %v", rest, err)
+			}
+		})
+	}
+}
+
+const silentStream = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n"
+
+// A client that leaves a silent stream, by closing (40) or by closing its half (41), is noticed within a second.
+func TestStreamsEndWithTheirClient(t *testing.T) {
+	for name, leave := range map[string]func(*net.TCPConn){
+		"close": func(c *net.TCPConn) { _ = c.Close() },
+		"reset": func(c *net.TCPConn) { _ = c.SetLinger(0); _ = c.Close() },
+		"half":  func(c *net.TCPConn) { _ = c.CloseWrite() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOrigin(t)
+			o.at("/events", o.pends("/events", silentStream))
+			g := edged(t, o, "", "")
+			d := g.dialog().say("GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
+			d.head()
+			d.gets("9\r\ndata: 1\n\n\r\n")
+			leave(d.Conn.(*net.TCPConn))
+			o.closedWithin(t, "/events", time.Second)
+			g.eventually("nothing in flight", func() bool { return g.metric(`gateway_in_flight{route="all"}`) == "0" })
+		})
+	}
+}
+
+// An upstream that falls silent for longer than its limit is given up, and the client sees that the body is not whole.
+func TestStreamsThatStandStill(t *testing.T) {
+	o := newOrigin(t)
+	o.at("/events", o.pends("/events", silentStream))
+	g := edged(t, o, "", ", timeout: { idle_body: 1s }")
+	d := g.dialog().say("GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
+	got, err := http.ReadResponse(d.in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	body, err := io.ReadAll(got.Body)
+	if took := time.Since(began); err == nil || string(body) != "data: 1\n\n" || took > 3*time.Second || took < 500*time.Millisecond {
+		t.Errorf("%q, %v after %v", body, err, took)
+	}
+	o.closedWithin(t, "/events", time.Second)
+}
+
+// A reader that takes nothing (43): the upstream is held back, and the connection ends after the limit for pauses.
+func TestStreamsToASlowReader(t *testing.T) {
+	sent, stopped := make(chan int64, 1), make(chan struct{})
+	up := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		piece, n := make([]byte, 64<<10), int64(0)
+		defer func() { sent <- n; close(stopped) }()
+		for {
+			if m, err := w.Write(piece); err != nil {
+				return
+			} else if n += int64(m); n > 1<<30 {
+				return
+			}
+		}
+	})
+	g := prepare(t, fmt.Sprintf("upstreams: { up: { targets: [%q] } }\nroutes: [ { id: all, match: { path: /** }, auth: none, to: up } ]\n", up.url))
+	g.replace("listen: {", "listen: { limits: { write_timeout: 1s },")
+	g.start()
+	t.Cleanup(g.kill)
+	d := g.dialog().say("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	d.head()
+	select {
+	case <-stopped:
+	case <-time.After(6 * time.Second):
+		t.Fatal("the upstream still writes")
+	}
+	if n := <-sent; n > 64<<20 {
+		t.Errorf("%d bytes were taken for a reader that takes none", n)
+	}
+	g.eventually("nothing in flight", func() bool { return g.metric(`gateway_in_flight{route="all"}`) == "0" })
+}
+
+// bulk is how much the tests of huge bodies move: 256 MiB, or what ONCEGATE_BULK_MIB says.
+func bulk(t *testing.T) int64 {
+	text := os.Getenv("ONCEGATE_BULK_MIB")
+	if text == "" {
+		return 256 << 20
+	}
+	n, err := strconv.ParseInt(text, 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n << 20
+}
+
+// pattern gives n bytes that repeat with a period which is no power of two, so that lost and doubled pieces show.
+type pattern struct{ at, n int64 }
+
+func (p *pattern) Read(b []byte) (int, error) {
+	if p.at == p.n {
+		return 0, io.EOF
+	}
+	m := int(min(int64(len(b)), p.n-p.at))
+	for done := 0; done < m; {
+		k := copy(b[done:m], tile[(p.at+int64(done))%tilePeriod:])
+		done += k
+	}
+	p.at += int64(m)
+	return m, nil
+}
+
+const tilePeriod = 65521
+
+var tile = func() []byte {
+	b := make([]byte, 2*tilePeriod)
+	for i := range tilePeriod {
+		b[i] = byte(i*7 ^ i>>8)
+	}
+	copy(b[tilePeriod:], b[:tilePeriod])
+	return b
+}()
+
+// same reads r to its end and compares it with the pattern.
+func samePattern(r io.Reader, n int64) error {
+	want, a, b, at := &pattern{n: n}, make([]byte, 256<<10), make([]byte, 256<<10), int64(0)
+	for {
+		m, err := r.Read(a)
+		if m > 0 {
+			if k, _ := io.ReadFull(want, b[:m]); k != m || !bytes.Equal(a[:m], b[:m]) {
+				return fmt.Errorf("other bytes near %d", at)
+			}
+			at += int64(m)
+		}
+		switch {
+		case err == io.EOF && at == n:
+			return nil
+		case err != nil:
+			return fmt.Errorf("%d of %d: %w", at, n, err)
+		}
+	}
+}
+
+// resident gives a process's memory in bytes: now, and the most it ever was.
+func resident(t *testing.T, pid int) (now, peak int64) {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Skip("no /proc")
+	}
+	for _, line := range strings.Split(string(text), "\n") {
+		var kib int64
+		if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &kib); err == nil {
+			now = kib << 10
+		}
+		if _, err := fmt.Sscanf(line, "VmHWM: %d kB", &kib); err == nil {
+			peak = kib << 10
+		}
+	}
+	return now, peak
+}
+
+// Bodies of any size go through in constant memory, sized and chunked, up and down at the same time.
+func TestHugeBodies(t *testing.T) {
+	n := bulk(t)
+	up := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "GET" {
+			if r.URL.Path == "/sized" {
+				w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
+			}
+			_, _ = io.Copy(w, &pattern{n: n})
+			return
+		}
+		if err := samePattern(r.Body, n); err != nil {
+			http.Error(w, err.Error(), 500)
+			return
+		}
+		_, _ = io.WriteString(w, "same")
+	})
+	g := prepare(t, fmt.Sprintf("upstreams: { up: { targets: [%q] } }\nroutes: [ { id: all, match: { path: /** }, auth: none, to: up, body: 100GiB } ]\n", up.url))
+	g.replace("listen: {", "listen: { limits: { body: 100GiB },")
+	g.start()
+	t.Cleanup(g.kill)
+	client := &http.Client{Timeout: 30 * time.Minute, Transport: &http.Transport{DisableCompression: true}}
+	defer client.CloseIdleConnections()
+	turn := func(method, path string) error {
+		var body io.Reader
+		if method == "PUT" {
+			body = &pattern{n: n}
+		}
+		r, err := http.NewRequest(method, "http://"+g.address+path, body)
+		if err != nil {
+			return err
+		}
+		if path == "/sized" && body != nil {
+			r.ContentLength = n
+		}
+		got, err := client.Do(r)
+		if err != nil {
+			return err
+		}
+		defer got.Body.Close()
+		if method == "GET" {
+			return samePattern(got.Body, n)
+		}
+		if text, _ := io.ReadAll(got.Body); string(text) != "same" {
+			return fmt.Errorf("%d %s", got.StatusCode, text)
+		}
+		return nil
+	}
+	if a := g.want(200, "", "GET", "/warm", ""); a.status != 200 { // one of each first: what a process needs to do it at all
+		t.Fatal(a.status)
+	}
+	before, _ := resident(t, g.cmd.Process.Pid)
+	done, began := make(chan error, 4), time.Now()
+	for _, c := range [][2]string{{"GET", "/sized"}, {"GET", "/chunked"}, {"PUT", "/sized"}, {"PUT", "/chunked"}} {
+		go func() {
+			err := turn(c[0], c[1])
+			if err != nil {
+				err = fmt.Errorf("%s %s: %w", c[0], c[1], err)
+			}
+			done <- err
+		}()
+	}
+	for range 4 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	_, peak := resident(t, g.cmd.Process.Pid)
+	t.Logf("4 x %d MiB in %v; resident %d MiB before, at most %d MiB", n>>20, time.Since(began).Round(time.Millisecond), before>>20, peak>>20)
+	if peak-before > 32<<20 {
+		t.Errorf("memory grew by %d MiB", (peak-before)>>20)
+	}
+}
+
+// A body is asked for only when the policies let it in: a refusal comes in place of 100.
+func TestExpectAfterThePolicies(t *testing.T) {
+	o := newOrigin(t)
+	g := begin(t, fmt.Sprintf(`upstreams: { up: { targets: [%q] } }
+rate_limits: { few: { by: all, rate: 1/h, burst: 1 } }
+routes:
+  - { id: shut, match: { path: /shut }, auth: { issuers: [main] }, to: up }
+  - { id: small, match: { path: /small }, auth: none, body: 10B, to: up }
+  - { id: few, match: { path: /few }, auth: none, rate_limits: [few], to: up }
+  - { id: all, match: { path: /** }, auth: none, to: up }
+`, o.url))
+	g.want(200, "", "GET", "/few", "")
+	for _, c := range []struct {
+		path, framing string
+		status        int
+	}{
+		{"/shut", "Content-Length: 5", 401}, {"/shut", "Transfer-Encoding: chunked", 401}, {"/small", "Content-Length: 11", 413}, {"/few", "Content-Length: 5", 429},
+	} {
+		before := o.count()
+		first := g.dialog().say("POST " + c.path + " HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n" + c.framing + "\r\n\r\n").rest() // nobody sent the body: it closes
+		if !strings.HasPrefix(first, fmt.Sprintf("HTTP/1.1 %d ", c.status)) || strings.Contains(first, "100 Continue") || o.count() != before {
+			t.Errorf("%s %s: %.200q", c.path, c.framing, first)
+		}
+	}
+	d := g.dialog().say("POST /x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+	if got := d.head(); got != "HTTP/1.1 100 Continue\r\n\r\n" {
+		t.Errorf("%q", got)
+	}
+	if a := d.say("hello").hear("POST"); a.status != 200 || o.last().body != "hello" || strings.Contains(o.last().head, "Expect") {
+		t.Errorf("%d; upstream saw %q", a.status, o.last())
+	}
+}
+
+// Too large a body gets a 413 that arrives, also while the client is still sending.
+func TestTooLargeIsHeard(t *testing.T) {
+	o := newOrigin(t)
+	g := begin(t, fmt.Sprintf("upstreams: { up: { targets: [%q] } }\nroutes: [ { id: all, match: { path: /** }, auth: none, to: up, body: 100KiB } ]\n", o.url))
+	for _, framing := range []string{fmt.Sprintf("Content-Length: %d", 4<<20), "Transfer-Encoding: chunked"} {
+		for range 20 {
+			d := g.dialog()
+			go func() {
+				piece := strings.Repeat("x", 1<<10)
+				if strings.HasPrefix(framing, "T") {
+					piece = "400\r\n" + piece + "\r\n"
+				}
+				d.say("POST /x HTTP/1.1\r\nHost: a\r\n" + framing + "\r\n\r\n" + strings.Repeat(piece, 4<<10))
+			}()
+			if a := d.hear("POST"); a.status != 413 || a.kind() != "too-large" {
+				t.Fatalf("%s: %d %s", framing, a.status, a.body)
+			}
+		}
+	}
+}
+
+// Forms with parts go through as they are: no part, boundary, name or blank is touched.
+func TestMultipartIsUntouched(t *testing.T) {
+	o := newOrigin(t)
+	g := edged(t, o, "", "")
+	body := "preamble\r\n--b \t\r\ncontent-disposition: form-data; name=a; filename=\"\xc3\xa4.txt\"\r\nX-Odd:  two blanks\r\nContent-Type: text/plain\r\n\r\n\x00\xff\n--b\r\nContent-Disposition: form-data; name=\"b\"\r\n\r\n\r\n--b--\r\nepilogue"
+	big := strings.Replace(body, "two blanks", strings.Repeat("long ", 20<<10), 1)
+	for _, text := range []string{body, big} {
+		sum := sha256.Sum256([]byte(text))
+		a, err := g.call("POST", "/x", text, "Content-Type", `multipart/form-data; boundary="b"; x=y`, "Digest", hex.EncodeToString(sum[:]))
+		if seen := o.last(); err != nil || a.status != 200 || seen.body != text || !strings.Contains(seen.head, `boundary="b"; x=y`) {
+			t.Errorf("%v %d: %d of %d bytes", err, a.status, len(seen.body), len(text))
+		}
+	}
+}
