@@ -2,9 +2,11 @@ package e2e
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,10 +19,11 @@ const hidden = "GET /smuggled HTTP/1.1\r\nHost: a\r\nX-Smuggled: 1\r\n\r\n"
 type outcome byte
 
 const (
-	refused outcome = iota // nothing goes upstream, the connection ends; the canary is not served
-	served                 // one request goes upstream with the body that is meant; the canary is the next one
-	last                   // one request goes upstream, then the connection ends; the canary is not served
-	local                  // answered here, nothing goes upstream; the canary is served
+	refused   outcome = iota // nothing goes upstream, the connection ends; the canary is not served
+	served                   // one request goes upstream with the body that is meant; the canary is the next one
+	last                     // one request goes upstream, then the connection ends; the canary is not served
+	brokenOff                // the body turns out malformed while it is passed on: 400, and both connections end within it
+	local                    // answered here, nothing goes upstream; the canary is served
 )
 
 // attack is a row of the corpus.
@@ -42,25 +45,37 @@ func corpus() (all []attack) {
 // another, and no answer goes to another request.
 func TestSmugglingCorpus(t *testing.T) {
 	o := newOrigin(t)
-	o.at("/canary", gives("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\ncanary"))
 	g := edged(t, o, "limits: { read_timeout: 1s }", "")
-	o.at("/early", cuts("HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n"))
 	all, names := corpus(), map[string]bool{}
-	for _, a := range all {
+	heard := make([]verdictOf, len(all))
+	for i, a := range all {
 		if names[a.name] {
 			t.Errorf("%s stands twice", a.name)
 		}
 		names[a.name] = true
-		before := o.count()
-		statuses, ended := g.attack(t, a.in+"GET /canary HTTP/1.1\r\nHost: a\r\n\r\n")
-		o.mu.Lock()
-		seen := append([]arrival{}, o.seen[before:]...)
-		o.mu.Unlock()
-		got, why := judgeAttack(a, seen, statuses, ended)
-		if why != "" {
-			t.Errorf("%s: %s; answers %v, ended %v; upstream saw %q", a.name, why, statuses, ended, seen)
+		o.at(fmt.Sprintf("/canary%d", i), gives("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\ncanary"))
+		o.at(fmt.Sprintf("/early%d", i), cuts("HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n"))
+		in := strings.NewReplacer("/x ", fmt.Sprintf("/x%d ", i), "/early ", fmt.Sprintf("/early%d ", i)).Replace(a.in)
+		heard[i].statuses, heard[i].ended = g.attack(t, in+fmt.Sprintf("GET /canary%d HTTP/1.1\r\nHost: a\r\n\r\n", i))
+	}
+	g.eventually("nothing in flight", func() bool { return g.metric(`gateway_in_flight{route="all"}`) == "0" })
+	time.Sleep(200 * time.Millisecond) // for what must not come
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, s := range o.seen {
+		m := ownPath.FindStringSubmatch(s.head)
+		if m == nil {
+			t.Errorf("smuggled: %q", s)
+			continue
+		}
+		i, _ := strconv.Atoi(m[2])
+		heard[i].seen = append(heard[i].seen, s)
+	}
+	for i, a := range all {
+		if got, why := heard[i].judge(a); why != "" {
+			t.Errorf("%s: %s; answers %v, ended %v; upstream saw %q", a.name, why, heard[i].statuses, heard[i].ended, heard[i].seen)
 		} else if got != a.want {
-			t.Errorf("%s: outcome %d, wanted %d; answers %v, upstream saw %q", a.name, got, a.want, statuses, seen)
+			t.Errorf("%s: outcome %d, wanted %d; answers %v, upstream saw %q", a.name, got, a.want, heard[i].statuses, heard[i].seen)
 		}
 	}
 	if len(all) < 200 {
@@ -69,38 +84,55 @@ func TestSmugglingCorpus(t *testing.T) {
 	t.Logf("%d requests", len(all))
 }
 
-var requestLine = regexp.MustCompile(`(?m)^[A-Z]+ (\S+) HTTP/1\.1\r$`)
+var (
+	requestLine = regexp.MustCompile(`(?m)^[A-Za-z]+ (\S+) HTTP/1\.1\r$`)
+	ownPath     = regexp.MustCompile(`^[A-Za-z]+ /(x|early|canary)([0-9]+) HTTP/1\.1\r\n`)
+)
 
-// judgeAttack says what happened; why is a breach.
-func judgeAttack(a attack, seen []arrival, statuses []string, ended bool) (got outcome, why string) {
-	own, canaries := 0, 0
-	for _, s := range seen {
+// verdictOf is what an attack came to, at the client and upstream.
+type verdictOf struct {
+	statuses []string
+	ended    bool
+	seen     []arrival
+}
+
+// judge says what happened; why is a breach.
+func (v *verdictOf) judge(a attack) (got outcome, why string) {
+	own, canaries, whole := 0, 0, true
+	for _, s := range v.seen {
 		switch {
 		case strings.Contains(s.head, "/smuggled") || strings.Contains(s.head, "X-Smuggled"):
 			return 0, "smuggled"
 		case len(requestLine.FindAllString(s.head, -1)) != 1:
 			return 0, "more than one request line in a head"
-		case strings.HasPrefix(s.head, "GET /canary HTTP/1.1\r\n"):
+		case strings.HasPrefix(s.head, "GET /canary"):
 			canaries++
 		default:
-			if own++; s.body != a.body {
+			own++
+			whole = !strings.Contains(s.head, "Transfer-Encoding: chunked") || strings.HasSuffix(s.body, "0\r\n\r\n")
+			if whole && s.body != a.body {
 				return 0, "another body"
 			}
 		}
 	}
-	answered := len(statuses) > 0 && statuses[len(statuses)-1] == "canary"
+	n := len(v.statuses)
+	answered := n > 0 && v.statuses[n-1] == "canary"
 	switch {
 	case own > 1 || canaries > 1:
 		return 0, "more requests than were sent"
 	case canaries == 1 != answered:
 		return 0, "the canary was answered by something else"
-	case own == 1 && answered && len(statuses) == 2:
+	case own == 1 && !whole && !answered && v.ended && n == 1 && v.statuses[0] == "400":
+		return brokenOff, ""
+	case !whole:
+		return 0, "half of a request was let stand"
+	case own == 1 && answered && n == 2:
 		return served, ""
-	case own == 1 && !answered && ended && len(statuses) == 1:
+	case own == 1 && !answered && v.ended && n == 1:
 		return last, ""
-	case own == 0 && !answered && ended && len(statuses) <= 1:
+	case own == 0 && !answered && v.ended && n <= 1:
 		return refused, ""
-	case own == 0 && answered && len(statuses) == 2:
+	case own == 0 && answered && n == 2:
 		return local, ""
 	}
 	return 0, "neither served nor refused"
