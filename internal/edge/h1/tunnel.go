@@ -13,7 +13,7 @@ import (
 
 const (
 	goingAway  = 1001            // RFC 6455, 7.4.1
-	tunnelRead = 1 << 10         // what a direction holds while it waits
+	tunnelRead = 512             // what a direction holds while it waits
 	partTime   = time.Second     // for the rest of a frame, before a tunnel is closed without a word
 	partBefore = 2 * time.Second // before the end of a drain tunnels are told
 )
