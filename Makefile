@@ -54,7 +54,8 @@ chaos-short: ## what make test does of it
 fleet: ## shared limits on real gateways and a real Redis: accuracy and every outage, for docs/rate-limits.md
 	ONCEGATE_FLEET=full $(GO) test -count=1 -timeout 60m -v ./fleet
 
-soak: ## steady load with reloads, memory must stay flat; random traffic against a misbehaving upstream; the long form of all fault injections
+soak: ## steady load with reloads, memory must stay flat; random traffic against a misbehaving upstream; the long form of all fault injections; bodies of 5 GiB and thousands of WebSockets
+	ONCEGATE_BULK_MIB=5120 ONCEGATE_WEBSOCKETS=4000 $(GO) test -count=1 -timeout 30m -run 'HugeBodies|WebSocketCrowd' ./e2e
 	ONCEGATE_SOAK=10m $(GO) test -count=1 -timeout 30m -run Soak ./e2e
 	ONCEGATE_SOAK=10m $(GO) test -count=1 -timeout 40m -v -run 'Injection|TestOutcome|TestU[0-9]' ./resilience
 	ONCEGATE_STORM=2m $(GO) test -race -count=1 -timeout 30m -run Storm ./internal/gateway
