@@ -22,14 +22,14 @@ func TestStackOrder(t *testing.T) {
 		}
 	}
 	p, fields := parts{end: pipeline.HandlerFunc(func(context.Context, *pipeline.Exchange) error { seen = append(seen, "end"); return nil })}, reflect.TypeFor[parts]()
-	p.observe, p.status, p.headers, p.cors, p.access, p.version, p.deadline = mark("observe"), mark("status"), mark("headers"), mark("cors"), mark("access"), mark("version"), mark("deadline")
+	p.observe, p.status, p.headers, p.cors, p.websocket, p.access, p.version, p.deadline = mark("observe"), mark("status"), mark("headers"), mark("cors"), mark("websocket"), mark("access"), mark("version"), mark("deadline")
 	p.shed, p.admit, p.logins, p.auth, p.limit, p.dedup = mark("shed"), mark("admit"), mark("logins"), mark("auth"), mark("limit"), mark("dedup")
 	p.rewrite, p.fallback, p.mirror, p.token, p.retry, p.breaker, p.bulkhead = mark("rewrite"), mark("fallback"), mark("mirror"), mark("token"), mark("retry"), mark("breaker"), mark("bulkhead")
 	h := stack(p)
 	if err := h.Serve(t.Context(), &pipeline.NewMemory("GET", "/").Exchange); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(seen, " "); got != "observe status headers cors access version deadline shed admit logins auth limit dedup rewrite fallback mirror token retry breaker bulkhead end" {
+	if got := strings.Join(seen, " "); got != "observe status headers cors websocket access version deadline shed admit logins auth limit dedup rewrite fallback mirror token retry breaker bulkhead end" {
 		t.Errorf("the order is %s", got)
 	}
 	if len(seen) != fields.NumField() {
@@ -40,7 +40,7 @@ func TestStackOrder(t *testing.T) {
 // places says where each key of a route takes effect. A key without a place is one that somebody forgot to build.
 var places = map[string]string{
 	"id": "name", "match": "routes", "auth": "auth", "rate_limits": "limit", "rate_limit_fields": "limit", "priority": "shed", "failed_logins": "logins", "dedup": "dedup", "timeout": "deadline", "body": "admit",
-	"cors": "cors", "addresses": "access", "security_headers": "headers", "forward": "auth", "to": "end", "rewrite": "rewrite", "fallback": "fallback", "version": "version", "mode": "later",
+	"cors": "cors", "websocket": "websocket", "addresses": "access", "security_headers": "headers", "forward": "auth", "to": "end", "rewrite": "rewrite", "fallback": "fallback", "version": "version", "mode": "later",
 }
 
 func TestEveryKeyOfARouteHasAPlace(t *testing.T) {
