@@ -3,6 +3,7 @@ package config
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 // Lists of addresses, CORS and security headers: each mistake at its place.
@@ -27,6 +28,9 @@ var doorRows = []row{
 	{"listen addresses", "trusted_proxies:", "addresses: { deny: [10.0.0.0/40] }\n  trusted_proxies:", "/40", []string{"listen.addresses.deny[0]"}, ""},
 	{"listen misspelt", "trusted_proxies:", "adresses: { deny: [10.0.0.0/8] }\n  trusted_proxies:", "adresses", []string{"listen.adresses"}, ""},
 	{"headers word", "    auth: none", "    auth: none\n    security_headers: on", "security_headers: on", []string{"security_headers"}, ""},
+	{"websocket word", "    auth: none", "    auth: none\n    websocket: on", "websocket: on", []string{"websocket"}, ""},
+	{"websocket idle", "    auth: none", "    auth: none\n    websocket: { idle: 10ms }", "10ms", []string{"websocket.idle"}, ""},
+	{"websocket end", "    auth: none", "    auth: none\n    websocket: { on_token_end: closed }", "closed", []string{"on_token_end"}, "close"},
 	{"headers frame", "    auth: none", "    auth: none\n    security_headers: { frame: denny }", "denny", []string{"frame"}, "deny"},
 	{"headers hsts", "    auth: none", "    auth: none\n    security_headers: { hsts: 365d }", "365d", []string{"security_headers.hsts", "max-age"}, ""},
 	{"headers preload", "    auth: none", "    auth: none\n    security_headers: { hsts: max-age=1; preload }", "preload", []string{"includeSubDomains"}, ""},
@@ -62,4 +66,18 @@ func TestDoorsOfDefaults(t *testing.T) {
 		lines = append(lines, c.String())
 	}
 	mustContain(t, strings.Join(lines, "\n"), "routes.open.cors: { origins: [https://a.test]", "-> false", "routes.open.addresses: { deny: [10.0.0.0/8] } -> false", "routes.open.security_headers: {")
+}
+
+// A default stands for routes that say nothing, with its own defaults filled in; false takes it away.
+func TestWebsocketDefault(t *testing.T) {
+	text := change(t, base(t), "state: {", "defaults: { websocket: { max: 1h } }\nstate: {")
+	doc := parseGood(t, change(t, text, "    auth: none", "    auth: none\n    websocket: false")).Document
+	for i := range doc.Routes {
+		switch w := doc.Routes[i].Websocket; {
+		case w == nil:
+			t.Errorf("%s: none", doc.Routes[i].ID)
+		case i == 1 && !w.Off, i != 1 && (w.Off || w.Max.Std() != time.Hour || w.Idle.Std() != 5*time.Minute || w.OnTokenEnd != "close"):
+			t.Errorf("%s: %+v", doc.Routes[i].ID, w)
+		}
+	}
 }
