@@ -82,6 +82,12 @@ const (
 	expired = "\x88\x02\x03\xf0"                 // 1008
 )
 
+// parted: a client of an echo got this Close frame, or the echo of the one that went upstream, which may be quicker.
+func parted(rest, frame string) bool {
+	echo := frame[:1] + "\x82\x00\x00\x00\x00" + frame[2:]
+	return rest == frame || rest == echo
+}
+
 func TestWebSocketIsPassedOn(t *testing.T) {
 	o := newOrigin(t)
 	o.at("/ws", switches(echoes))
@@ -296,7 +302,7 @@ routes:
 	token := "Authorization: " + g.token("-ttl", "3s") + "\r\n"
 	kept := g.opens(handed + token + "X-Keep: 1\r\n\r\n")
 	d := g.opens(handed + token + "\r\n").say(hello).gets(hello)
-	if rest := d.rest(); rest != expired {
+	if rest := d.rest(); !parted(rest, expired) {
 		t.Errorf("at its end %q", rest)
 	}
 	kept.say(hello).gets(hello)
@@ -323,7 +329,7 @@ func TestWebSocketOverReloadsAndStop(t *testing.T) {
 	g.signal(syscall.SIGTERM)
 	d.say(hello).gets(hello)
 	rest := d.rest()
-	if took := time.Since(began); rest != away && rest != away+awayUp || took < time.Second {
+	if took := time.Since(began); !parted(rest, away) || took < time.Second {
 		t.Errorf("%q after %v", rest, took)
 	}
 	if code := g.exit(); code != 0 {
