@@ -96,13 +96,19 @@ routes:
 // tlsGateway is a gateway with TLS that asks for certificates of the CAs in a file.
 func tlsGateway(t *testing.T, how, roots, document string) (g *gateway, file string) {
 	t.Helper()
-	der, key := signed(t, &x509.Certificate{DNSNames: []string{"api.test"}}, nil)
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	both := store(t, "port.pem", pemText(der)+pemOf(t, "PRIVATE KEY", pkcs8, err))
-	file = store(t, "clients.pem", roots)
 	g = prepare(t, document)
+	return g, g.offersTLS(how, roots)
+}
+
+// offersTLS has the port of a gateway that has not begun ask for certificates, and gives the file of its CAs.
+func (g *gateway) offersTLS(how, roots string) (file string) {
+	g.t.Helper()
+	der, key := signed(g.t, &x509.Certificate{DNSNames: []string{"api.test"}}, nil)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	both := store(g.t, "port.pem", pemText(der)+pemOf(g.t, "PRIVATE KEY", pkcs8, err))
+	file = store(g.t, "clients.pem", roots)
 	g.replace("listen: {", fmt.Sprintf("listen: { tls: { certificates: [{ cert: %q, key: %q }], client_ca: %q, client_auth: %s },", both, both, file, how))
-	return g, file
+	return file
 }
 
 // over asks on a new connection; err is nil when an answer came.
@@ -133,6 +139,10 @@ func ask(c net.Conn, path, host string, fields ...string) (spoken, error) {
 
 func showing(certs ...tls.Certificate) *tls.Config {
 	return &tls.Config{ServerName: "api.test", Certificates: certs}
+}
+
+func asHost(name string, certs ...tls.Certificate) *tls.Config {
+	return &tls.Config{ServerName: name, Certificates: certs, InsecureSkipVerify: true}
 }
 
 func TestClientCertificates(t *testing.T) {
