@@ -294,8 +294,36 @@ func TestClientCAsAreReadAgain(t *testing.T) {
 	if !answered(old) {
 		t.Error("a broken file took the CA away")
 	}
+	connect := func(cert tls.Certificate) net.Conn {
+		c, err := tls.Dial("tcp", g.address, asHost("api.test", cert))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		if got, err := ask(c, "/open", "api.test"); err != nil || got.status != 200 {
+			t.Fatalf("%d, %v", got.status, err)
+		}
+		return c
+	}
+	gone, kept := connect(old), connect(old)
+	if err := os.WriteFile(file, []byte(first.pem()+second.pem()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.eventually("both CAs serve", func() bool { return answered(fresh) })
+	for range 2 {
+		if got, err := ask(kept, "/certs", "api.test"); err != nil || got.status != 200 {
+			t.Errorf("a connection whose CA stays: %d, %v", got.status, err)
+		}
+	}
 	if err := os.WriteFile(file, []byte(second.pem()), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	g.eventually("the first CA is taken away", func() bool { return !answered(old) })
+	if got, err := ask(gone, "/open", "api.test"); err != nil || got.status != 421 || got.kind() != "misdirected" {
+		t.Errorf("an open connection whose CA is gone: %d, %v", got.status, err)
+	}
+	if _, err := ask(gone, "/open", "api.test"); err == nil {
+		t.Error("it goes on")
 	}
 	g.eventually("the second CA serves", func() bool { return answered(fresh) })
 	if answered(old) {
