@@ -368,7 +368,7 @@ func TestGuessesAreCharged(t *testing.T) {
 		want        error
 	}{
 		"known to be right": {"192.0.2.1", pair("anna:secret"), nil}, "known to be wrong": {"192.0.2.1", pair("anna:x"), WrongPassword}, "right, and not known": {"192.0.2.1", pair("jürgen:secret"), TooManyFailures},
-		"another address": {"192.0.2.2", pair("jürgen:secret"), nil}, "a token": {"192.0.2.1", "Bearer " + hs(), nil}, "malformed: its sender knows": {"192.0.2.1", pair("anna"), MalformedBasic},
+		"another address": {"192.0.2.2", pair("jürgen:wrong"), WrongPassword}, "a token": {"192.0.2.1", "Bearer " + hs(), nil}, "malformed: its sender knows": {"192.0.2.1", pair("anna"), MalformedBasic},
 	} {
 		if _, err := from(c.from, c.field); err != c.want {
 			t.Errorf("%s: %v", name, err)
