@@ -14,6 +14,7 @@ import (
 
 // pages has a route for every kind of auth, all of them open to the pages of two sites.
 const pages = `api_keys: { partners: { keys: [{ id: partner, sha256: "%s" }] } }
+basic_users: { ops: { users: [ { name: anna, hash: "$2a$10$XajjQvNhvvRt5GSeFk1xFeyqRrsxkhBkUiQeg0dt.wU1qD4aFDcga" } ] } }
 rate_limits: { one: { rate: 1/h, burst: 1, by: ip } }
 shedding: { in_flight: %d }
 upstreams: { up: { targets: [%q] }, down: { targets: ["http://127.0.0.1:1"] } }
@@ -25,6 +26,8 @@ routes:
   - { id: keys, match: { path: /keys }, auth: { api_keys: [partners] }, to: up }
   - { id: both, match: { path: /both }, auth: { issuers: [main], api_keys: [partners] }, to: up }
   - { id: scoped, match: { path: /scoped }, auth: { issuers: [main], require: { scopes: [admin] } }, to: up }
+  - { id: basic, match: { path: /basic }, auth: { basic: [ops] }, to: up }
+  - { id: proven, match: { path: /proven }, auth: { issuers: [bound] }, to: up }
   - { id: limited, match: { path: /limited }, auth: none, rate_limits: [one], to: up }
   - { id: down, match: { path: /down }, auth: none, to: down }
   - { id: small, match: { path: /small }, auth: none, body: 1B, to: up }
@@ -38,7 +41,7 @@ routes:
   - { id: orders, match: { path: /orders, methods: [POST] }, auth: { issuers: [main] }, dedup: { key: required, keep_headers: [Vary] }, to: up }
 `
 
-var closedPaths = []string{"/tokens", "/keys", "/both", "/scoped"}
+var closedPaths = []string{"/tokens", "/keys", "/both", "/scoped", "/basic", "/proven"}
 
 const (
 	site = "Origin: https://app.example.com"
@@ -51,7 +54,11 @@ func pagesGateway(t *testing.T, h http.HandlerFunc) (*gateway, *service) { retur
 func fullAt(t *testing.T, requests int, h http.HandlerFunc) (*gateway, *service) {
 	up := serve(t, h)
 	hash := sha256.Sum256([]byte("partner-key-0123456789"))
-	return begin(t, fmt.Sprintf(pages, hex.EncodeToString(hash[:]), requests, up.url)), up
+	g := prepare(t, fmt.Sprintf(pages, hex.EncodeToString(hash[:]), requests, up.url))
+	g.replace("issuers: {", fmt.Sprintf(`issuers: { bound: { issuer: "https://id.test/", audiences: [api], secret: %q, algorithms: [HS256], dpop: { base: %q, required: true, nonce: true } },`, secret, proofBase))
+	g.start()
+	t.Cleanup(g.kill)
+	return g, up
 }
 
 // crossed gives the CORS fields and Vary of an answer, sorted, without those that are only names.
@@ -168,7 +175,7 @@ func TestForeignOrigins(t *testing.T) {
 func TestPagesReadRefusals(t *testing.T) {
 	g, _ := pagesGateway(t, ok)
 	g.want(200, "", "GET", "/limited", "")
-	for path, status := range map[string]int{"/tokens": 401, "/keys": 401, "/both": 401, "/scoped": 401, "/limited": 429, "/down": 502} {
+	for path, status := range map[string]int{"/basic": 401, "/proven": 401, "/tokens": 401, "/keys": 401, "/both": 401, "/scoped": 401, "/limited": 429, "/down": 502} {
 		a := speak(t, g.address, line("GET", path, site))
 		if a.status != status || crossed(a) != readable || !strings.Contains(a.one("Access-Control-Expose-Headers"), "Retry-After") {
 			t.Errorf("%s: %d %s", path, a.status, a.head)

@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -62,6 +63,7 @@ type gateway struct {
 	log            *lockedBuffer
 	cmd            *exec.Cmd
 	exited         chan struct{}
+	tls            *tls.Config // of connections to a port with TLS; nil: plain
 }
 
 // lockedBuffer collects the log while the test reads it.

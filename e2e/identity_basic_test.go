@@ -126,9 +126,32 @@ func TestFailedPasswordsAreCounted(t *testing.T) {
 	}
 }
 
+// Without failed_logins, too, an address that guesses has ten tries and then one a second.
+func TestGuessesOfAnAddress(t *testing.T) {
+	g := basicGateway(t)
+	statuses, last := map[int]int{}, spoken{}
+	for i := range 30 {
+		last = speak(t, g.address, line("GET", "/users", login(fmt.Sprintf("%s:no%d", []string{"anna", "nobody"}[i%2], i))))
+		statuses[last.status]++
+	}
+	if statuses[401] < 10 || statuses[401] > 20 || statuses[401]+statuses[429] != 30 {
+		t.Errorf("%v", statuses)
+	}
+	if last.kind() != "rate-limited" || last.one("Retry-After") == "" || last.one("WWW-Authenticate") != "" || !strings.Contains(last.body, `"failed-tokens"`) {
+		t.Errorf("%s\n%s", last.head, last.body)
+	}
+	if got := speak(t, g.address, line("GET", "/users", login(annas), "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: https")); got.status != 200 {
+		t.Errorf("another address: %d %s", got.status, got.body)
+	}
+	if got := speak(t, g.address, line("GET", "/both", "Authorization: Bearer "+hs(t))); got.status != 200 {
+		t.Errorf("a token: %d %s", got.status, got.body)
+	}
+}
+
 // Names can't be told by time: medians of a name that is there and of names that are not.
 func TestTimeDoesNotTellNames(t *testing.T) {
 	g := basicGateway(t)
+	g.replace("listen: {", "listen: { limits: { failed_tokens_per_ip: 0% },")
 	g.replace(`      - { name: bert, hash: "$2a$10$XajjQvNhvvRt5GSeFk1xFeyqRrsxkhBkUiQeg0dt.wU1qD4aFDcga" }`+"\n", "")
 	g.eventually("reloaded", func() bool {
 		return speak(t, g.address, line("GET", "/users", login("bert:allmine"))).status == 401

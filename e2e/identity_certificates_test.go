@@ -96,13 +96,19 @@ routes:
 // tlsGateway is a gateway with TLS that asks for certificates of the CAs in a file.
 func tlsGateway(t *testing.T, how, roots, document string) (g *gateway, file string) {
 	t.Helper()
-	der, key := signed(t, &x509.Certificate{DNSNames: []string{"api.test"}}, nil)
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	both := store(t, "port.pem", pemText(der)+pemOf(t, "PRIVATE KEY", pkcs8, err))
-	file = store(t, "clients.pem", roots)
 	g = prepare(t, document)
+	return g, g.offersTLS(how, roots)
+}
+
+// offersTLS has the port of a gateway that has not begun ask for certificates, and gives the file of its CAs.
+func (g *gateway) offersTLS(how, roots string) (file string) {
+	g.t.Helper()
+	der, key := signed(g.t, &x509.Certificate{DNSNames: []string{"api.test"}}, nil)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	both := store(g.t, "port.pem", pemText(der)+pemOf(g.t, "PRIVATE KEY", pkcs8, err))
+	file = store(g.t, "clients.pem", roots)
 	g.replace("listen: {", fmt.Sprintf("listen: { tls: { certificates: [{ cert: %q, key: %q }], client_ca: %q, client_auth: %s },", both, both, file, how))
-	return g, file
+	return file
 }
 
 // over asks on a new connection; err is nil when an answer came.
@@ -133,6 +139,10 @@ func ask(c net.Conn, path, host string, fields ...string) (spoken, error) {
 
 func showing(certs ...tls.Certificate) *tls.Config {
 	return &tls.Config{ServerName: "api.test", Certificates: certs}
+}
+
+func asHost(name string, certs ...tls.Certificate) *tls.Config {
+	return &tls.Config{ServerName: name, Certificates: certs, InsecureSkipVerify: true}
 }
 
 func TestClientCertificates(t *testing.T) {
@@ -284,8 +294,36 @@ func TestClientCAsAreReadAgain(t *testing.T) {
 	if !answered(old) {
 		t.Error("a broken file took the CA away")
 	}
+	connect := func(cert tls.Certificate) net.Conn {
+		c, err := tls.Dial("tcp", g.address, asHost("api.test", cert))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		if got, err := ask(c, "/open", "api.test"); err != nil || got.status != 200 {
+			t.Fatalf("%d, %v", got.status, err)
+		}
+		return c
+	}
+	gone, kept := connect(old), connect(old)
+	if err := os.WriteFile(file, []byte(first.pem()+second.pem()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.eventually("both CAs serve", func() bool { return answered(fresh) })
+	for range 2 {
+		if got, err := ask(kept, "/certs", "api.test"); err != nil || got.status != 200 {
+			t.Errorf("a connection whose CA stays: %d, %v", got.status, err)
+		}
+	}
 	if err := os.WriteFile(file, []byte(second.pem()), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	g.eventually("the first CA is taken away", func() bool { return !answered(old) })
+	if got, err := ask(gone, "/open", "api.test"); err != nil || got.status != 421 || got.kind() != "misdirected" {
+		t.Errorf("an open connection whose CA is gone: %d, %v", got.status, err)
+	}
+	if _, err := ask(gone, "/open", "api.test"); err == nil {
+		t.Error("it goes on")
 	}
 	g.eventually("the second CA serves", func() bool { return answered(fresh) })
 	if answered(old) {

@@ -23,24 +23,24 @@ var elsewhere = map[int][]string{
 	35: {"TestJWKSFromAURL", "TestKeyFileIsReadAgain"},
 	48: {"TestCase48Revoked", "TestCase48NobodyKnows"},
 	54: {"TestCase54"},
-	55: {"TestCases55And56"},
-	56: {"TestCases55And56", "TestRealProviderBindsTokens"},
+	55: {"TestRefusalsOfAKindAreAlike", "TestCases55And56"},
+	56: {"TestRefusalsOfAKindAreAlike", "TestCases55And56", "TestRealProviderBindsTokens"},
 	57: {"TestCase57"},
 	58: {"TestCase58", "TestCases58And59"},
-	59: {"TestCases58And59"},
-	60: {"TestCase60IntrospectedTokensThatMustNotPass", "TestRealProviderIsAsked"},
+	59: {"TestRefusalsOfAKindAreAlike", "TestCases58And59"},
+	60: {"TestRefusalsOfAKindAreAlike", "TestCase60IntrospectedTokensThatMustNotPass", "TestRealProviderIsAsked"},
 	61: {"TestCase61IntrospectionThatFails"},
 	62: {"TestKeysThatNeverLoad", "TestBrokenKeySets"},
 	63: {"TestCase63TenThousandKids", "TestJWKSFromAURL"},
 	64: {"TestBrokenKeySets", "TestKeysThatNeverLoad", "TestKeysAndAlgorithmsAreBound"},
 	65: {"TestCase65AnotherIssuersDocument"},
-	67: {"TestBasicUsers", "TestTimeDoesNotTellNames"},
-	69: {"TestBadCertificatesEndTheHandshake", "TestClientCertificates", "TestClientCertificateDocuments"},
+	67: {"TestRefusalsOfAKindAreAlike", "TestBasicUsers", "TestTimeDoesNotTellNames"},
+	69: {"TestRefusalsOfAKindAreAlike", "TestBadCertificatesEndTheHandshake", "TestClientCertificates", "TestClientCertificateDocuments"},
 	70: {"TestHostAndSNI"},
-	71: {"TestClaimsGoUpstream", "TestSpoofedIdentityIsStripped"},
-	72: {"TestClaimsGoUpstream"},
-	73: {"TestForwardedFieldsOfStrangersAreReplaced", "TestProxyForwarded"},
-	75: {"TestOptionsOfAProtectedRoute", "TestOptionsThatIsNoPreflight"},
+	71: {"TestCases71To73SpoofedFields", "TestCases71And72WithCertificates", "TestClaimsGoUpstream"},
+	72: {"TestCases71To73SpoofedFields", "TestCases71And72WithCertificates", "TestClaimsGoUpstream"},
+	73: {"TestCases71To73SpoofedFields", "TestForwardedFieldsOfStrangersAreReplaced", "TestProxyForwarded"},
+	75: {"TestPagesAndCertificates", "TestOptionsOfAProtectedRoute", "TestOptionsThatIsNoPreflight"},
 }
 
 // pending are the cases whose feature is not here yet: TestNegativeCasesAreCovered prints them. Whoever brings the feature
@@ -143,7 +143,7 @@ func checkLog(t *testing.T, g *gateway, rows []negative, ids []string) {
 	}
 }
 
-var credentialField = regexp.MustCompile(`(?im)^(?:Authorization|X-Api-Key|Signature): *(.*?)\r$`)
+var credentialField = regexp.MustCompile(`(?im)^(?:Authorization|DPoP|X-Api-Key|Signature): *(.*?)\r$`)
 
 // words are the parts of a request's credentials that are long enough to be nothing else.
 func (n negative) words() []string {

@@ -1,28 +1,43 @@
 package e2e
 
 import (
+	"crypto/sha256"
+	"crypto/tls"
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// guard is a way of asking who somebody is. Each has protected routes of its own in TestNoSpellingGetsPastAGuard, beside
-// routes that are open to all: a new way of authentication joins by one line in guards.
+// guard is a way of asking who somebody is, or from where. Each has protected routes of its own in TestNoSpellingGetsPastAGuard,
+// beside routes that are open to all: a new way joins by one line in guards, or in certificateGuards when it needs TLS.
 type guard struct {
 	name    string
-	auth    string   // of the route, in YAML
-	good    []string // fields that pass; nil: it takes more than fields, so nobody tries
-	bad     []string // fields that do not; nil: sending nothing
-	issuers string   // entries of issuers that auth names, each with a comma behind
-	lists   string   // lines of the document for lists that auth names: basic_users: { ... }
+	auth    string                             // of the route, in YAML
+	good    []string                           // fields that pass
+	prove   func(method, path string) []string // the same for a credential of one request; path is canonical
+	bad     []string                           // fields that do not; nil: sending nothing
+	shows   *tls.Certificate                   // what passes with good; nil: none is needed
+	issuers string                             // entries of issuers that auth names, each with a comma behind
+	lists   string                             // lines of the document for lists that auth names: basic_users: { ... }
+}
+
+func (w guard) passes(method, path string) []string {
+	if w.prove != nil {
+		return w.prove(method, path)
+	}
+	return w.good
 }
 
 func guards(t *testing.T) []guard {
 	t.Helper()
 	field := func(pairs ...any) string { return "Authorization: Bearer " + hs(t, pairs...) }
 	wrong := []string{field("aud", "reports")} // good for another route
+	asked, h := newIntrospector(t), newHolder(t)
+	opaque := asked.knows("opaque-0123456789", live())
+	proven := func(method, path string) []string { return h.fields(h.proof(path, "htm", method)) }
 	return []guard{
 		{name: "token", auth: `{ issuers: [main] }`, good: []string{field()}},
 		{name: "audience", auth: `{ issuers: [main] }`, good: []string{field()}, bad: wrong},
@@ -31,9 +46,19 @@ func guards(t *testing.T) []guard {
 		{name: "either", auth: `{ issuers: [main], api_keys: [partners] }`, good: []string{field()}},
 		{name: "optional", auth: `{ issuers: [main], optional: true }`, good: []string{field()}, bad: wrong},
 		{name: "scope", auth: `{ issuers: [main], require: { scopes: [admin] } }`, good: []string{field("scope", "admin")}, bad: []string{field()}},
-		{name: "dpop", auth: `{ issuers: [bound] }`, bad: []string{"Authorization: DPoP " + hs(t), "DPoP: x.y.z"},
-			issuers: `bound: { issuer: "https://id.test/", audiences: [api], secret: "` + secret + `", algorithms: [HS256], dpop: { base: "http://127.0.0.1", required: true } },`},
-		// One line each to come: basic, certificates, introspection.
+		{name: "expression", auth: `{ issuers: [main], require: { expression: 'claims.role == "admin" && request.path.startsWith("/expression/")' } }`, good: []string{field("role", "admin")}, bad: []string{field("role", "user")}},
+		{name: "dpop", auth: `{ issuers: [bound] }`, prove: proven, bad: h.fields(h.proof("/dpop/public/x")),
+			issuers: `bound: { issuer: "https://id.test/", audiences: [api], secret: "` + secret + `", algorithms: [HS256], dpop: { base: "` + proofBase + `", required: true } },`},
+		{name: "dpop-unproven", auth: `{ issuers: [bound] }`, prove: proven, bad: []string{field()}},
+		{name: "dpop-as-bearer", auth: `{ issuers: [main, bound-else] }`, good: []string{field()}, bad: []string{"Authorization: Bearer " + h.token},
+			issuers: `bound-else: { issuer: "https://bound.test/", audiences: [api], secret: "` + secret + `", algorithms: [HS256], dpop: { base: "` + proofBase + `" } },`},
+		{name: "asked", auth: `{ issuers: [asked] }`, good: []string{bearerOf(opaque)}, bad: []string{bearerOf("opaque-inactive-0123456789")},
+			issuers: fmt.Sprintf(`asked: { issuer: "https://asked.test/", audiences: [api], introspection: { url: "%s/introspect", client_id: gateway, client_secret: "e2e-p+ss" } },`, asked.url)},
+		{name: "basic", auth: `{ basic: [ops] }`, good: []string{login("anna:" + guardKey)}, bad: []string{login("anna:wrong")},
+			lists: fmt.Sprintf("basic_users: { ops: { users: [ { name: anna, hash: %q } ] } }\n", hashed(t, guardKey))},
+		{name: "basic-or-token", auth: `{ basic: [ops], issuers: [main] }`, good: []string{field()}},
+		{name: "address", auth: `none, addresses: { allow: [203.0.113.0/24] }`, good: []string{"X-Forwarded-For: 203.0.113.9"}},
+		{name: "address-of-another", auth: `none, addresses: { deny: [127.0.0.0/8] }`, good: []string{"X-Forwarded-For: 203.0.113.9"}, bad: []string{"X-Real-IP: 203.0.113.9", "Forwarded: for=203.0.113.9"}},
 	}
 }
 
@@ -41,10 +66,19 @@ const guardKey = "guard-key-0123456789abcdef"
 
 // guardedNeighbours gives each guard /name/admin, below and exactly, and writing to /name/users/{id}; all else, rewritten or
 // not, is open to everybody and goes to another upstream.
-func guardedNeighbours(t *testing.T, inner, outer string) *gateway {
+func guardedNeighbours(t *testing.T, ways []guard, inner, outer string) *gateway {
+	t.Helper()
+	g := neighbours(t, ways, inner, outer)
+	g.replace("listen: {", "listen: { trusted_proxies: [127.0.0.1/32],")
+	g.start()
+	t.Cleanup(g.kill)
+	return g
+}
+
+func neighbours(t *testing.T, ways []guard, inner, outer string) *gateway {
 	t.Helper()
 	var routes, issuers, lists strings.Builder
-	for _, w := range guards(t) {
+	for _, w := range ways {
 		issuers.WriteString(w.issuers)
 		lists.WriteString(w.lists)
 		fmt.Fprintf(&routes, "  - { id: %[1]s, match: { path: /%[1]s/admin/** }, auth: %[2]s, to: inner }\n", w.name, w.auth)
@@ -57,8 +91,6 @@ func guardedNeighbours(t *testing.T, inner, outer string) *gateway {
 	g := prepare(t, fmt.Sprintf("upstreams: { inner: { targets: [%q] }, outer: { targets: [%q] } }\nroutes:\n%s  - { id: rest, match: { path: /** }, auth: none, to: outer }\n", inner, outer, routes.String())+
 		fmt.Sprintf("api_keys: { partners: { keys: [ { id: acme, sha256: %s, scopes: [admin] } ] } }\n", digest(guardKey))+lists.String())
 	g.replace("issuers: {", "issuers: {"+issuers.String())
-	g.start()
-	t.Cleanup(g.kill)
 	return g
 }
 
@@ -137,7 +169,7 @@ func (o *origin) targets() (all []string) {
 // shout sends bytes and gives the status of the first answer, 0 when there is none.
 func shout(g *gateway, text string) int {
 	g.t.Helper()
-	d := g.dialog()
+	d := dialogOn(g.t, g.connect())
 	defer d.Close()
 	d.say(text)
 	first, err := d.in.ReadString('\n')
@@ -153,21 +185,51 @@ func TestNoSpellingGetsPastAGuard(t *testing.T) {
 		t.Fatal("too few")
 	}
 	inner, outer := newOrigin(t), newOrigin(t)
-	g := guardedNeighbours(t, inner.url, outer.url)
-	for _, w := range guards(t) {
-		for _, path := range []string{"/G/admin/x", "/G/admin", "/G/%61dmin/x", "http://gw.test/G/admin/x"} { // what is the same path passes with the right credential
-			if status := shout(g, line("GET", strings.ReplaceAll(path, "G", w.name), w.good...)); status != 200 && w.good != nil {
-				t.Errorf("%s with the right credential, %s: %d", w.name, path, status)
-			}
+	ways := guards(t)
+	g := guardedNeighbours(t, ways, inner.url, outer.url)
+	for _, w := range ways {
+		g.sameForTheRightOne(w)
+		g.noSpellingPasses(w, inner, "GET", "HEAD", "POST", "OPTIONS", "DELETE", "PROPFIND", "get", "Get")
+	}
+	for _, target := range outer.targets() {
+		if protected(target) {
+			t.Fatalf("an open route passed on %q", target)
 		}
-		before := inner.count()
-		for _, spelling := range append(spellings, kin...) {
-			target := strings.ReplaceAll(strings.ReplaceAll(spelling, "G", w.name), "%47", fmt.Sprintf("%%%02x%s", w.name[0], w.name[1:]))
-			for _, method := range []string{"GET", "HEAD", "POST", "OPTIONS", "DELETE", "PROPFIND", "get", "Get"} {
-				if status := shout(g, line(method, target, w.bad...)); inner.count() != before {
-					t.Fatalf("%s: %s %q reached a protected upstream as %q (%d)", w.name, method, target, inner.last().head, status)
-				}
+	}
+	for _, w := range ways { // kin arrive as they were sent, so that nobody takes one for the other
+		shout(g, line("GET", "/"+w.name+"/admin;a=b/x"))
+		if head := outer.last().head; !strings.HasPrefix(head, "GET /"+w.name+"/admin;a=b/x HTTP/1.1\r\n") {
+			t.Errorf("%q", head)
+		}
+	}
+	g.soundLog(guardKey, "opaque-0123456789", "e2e-p+ss", strings.TrimPrefix(login("anna:"+guardKey), "Authorization: Basic "))
+}
+
+// The same where clients are told by their certificates: for who shows none, one in no list, and one of another scope.
+func TestNoSpellingGetsPastACertificate(t *testing.T) {
+	ca := newAuthority(t, "ca", nil)
+	acme, beta, stranger := ca.client(t, "spiffe://acme.test/a", nil), ca.client(t, "spiffe://beta.test/a", nil), ca.client(t, "spiffe://stranger.test/a", nil)
+	sum := sha256.Sum256(acme.Certificate[0])
+	lists := "client_certificates: { partners: { clients: [ { id: acme, uri: \"spiffe://acme.test/*\", scopes: [admin] }, { id: beta, uri: \"spiffe://beta.test/*\" } ] } }\n"
+	ways := []guard{
+		{name: "certificate", auth: `{ certificates: [partners] }`, shows: &acme, lists: lists},
+		{name: "certificate-scope", auth: `{ certificates: [partners], require: { scopes: [admin] } }`, shows: &acme},
+		{name: "certificate-token", auth: `{ certificates: [partners], issuers: [main] }`, shows: &acme, bad: []string{"Authorization: Bearer " + hs(t, "aud", "reports")}},
+		{name: "bound", auth: `{ issuers: [main] }`, shows: &acme, good: []string{"Authorization: Bearer " + hs(t, "cnf", object{"x5t#S256": b64(sum[:])})}, bad: []string{"Authorization: Bearer " + hs(t, "cnf", object{"x5t#S256": b64(sum[:])})}},
+	}
+	inner, outer := newOrigin(t), newOrigin(t)
+	g := neighbours(t, ways, inner.url, outer.url)
+	g.offersTLS("optional", ca.pem())
+	g.start()
+	t.Cleanup(g.kill)
+	for _, w := range ways {
+		g.tls = asHost("gw.test", acme)
+		g.sameForTheRightOne(w)
+		for _, cfg := range []*tls.Config{asHost("gw.test"), asHost("gw.test", stranger), asHost("gw.test", beta), asHost("other.test", acme)} {
+			if g.tls = cfg; cfg.ServerName == "other.test" && w.name == "bound" || len(cfg.Certificates) > 0 && &cfg.Certificates[0].Certificate[0][0] == &beta.Certificate[0][0] && w.name == "certificate" {
+				continue // who may
 			}
+			g.noSpellingPasses(w, inner, "GET", "POST", "OPTIONS")
 		}
 	}
 	for _, target := range outer.targets() {
@@ -175,23 +237,41 @@ func TestNoSpellingGetsPastAGuard(t *testing.T) {
 			t.Fatalf("an open route passed on %q", target)
 		}
 	}
-	for _, w := range guards(t) { // kin arrive as they were sent, so that nobody takes one for the other
-		shout(g, line("GET", "/"+w.name+"/admin;a=b/x"))
-		if head := outer.last().head; !strings.HasPrefix(head, "GET /"+w.name+"/admin;a=b/x HTTP/1.1\r\n") {
-			t.Errorf("%q", head)
+}
+
+// sameForTheRightOne: what is the same path passes with the right credential.
+func (g *gateway) sameForTheRightOne(w guard) {
+	g.t.Helper()
+	for _, path := range []string{"/G/admin/x", "/G/admin", "/G/%61dmin/x", "http://gw.test/G/admin/x"} {
+		plain := strings.NewReplacer("http://gw.test", "", "%61", "a", "G", w.name).Replace(path)
+		if status := shout(g, line("GET", strings.ReplaceAll(path, "G", w.name), w.passes("GET", plain)...)); status != 200 {
+			g.t.Errorf("%s with the right credential, %s: %d", w.name, path, status)
 		}
 	}
-	g.soundLog(guardKey)
+}
+
+func (g *gateway) noSpellingPasses(w guard, inner *origin, methods ...string) {
+	g.t.Helper()
+	before := inner.count()
+	for _, spelling := range slices.Concat(spellings, kin) {
+		target := strings.ReplaceAll(strings.ReplaceAll(spelling, "G", w.name), "%47", fmt.Sprintf("%%%02x%s", w.name[0], w.name[1:]))
+		for _, method := range methods {
+			if status := shout(g, line(method, target, w.bad...)); inner.count() != before {
+				g.t.Fatalf("%s: %s %q reached a protected upstream as %q (%d)", w.name, method, target, inner.last().head, status)
+			}
+		}
+	}
 }
 
 // What a client says beside the target changes neither method nor path: not at the guard, and not for an upstream that
 // would believe it.
 func TestNoFieldGetsPastAGuard(t *testing.T) {
 	inner, outer := newOrigin(t), newOrigin(t)
-	g := guardedNeighbours(t, inner.url, outer.url)
-	for _, w := range guards(t) {
+	ways := guards(t)
+	g := guardedNeighbours(t, ways, inner.url, outer.url)
+	for _, w := range ways {
 		users, admin, public := "/"+w.name+"/users/7", "/"+w.name+"/admin/x", "/"+w.name+"/public/x"
-		if status := shout(g, line("DELETE", users, w.good...)); status != 200 && w.good != nil {
+		if status := shout(g, line("DELETE", users, w.passes("DELETE", users)...)); status != 200 {
 			t.Errorf("%s: DELETE with the right credential: %d", w.name, status)
 		}
 		before := inner.count()

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -52,6 +53,32 @@ func speak(t *testing.T, address, text string) spoken {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return speakOn(t, c, text)
+}
+
+// speak is speak on a new connection, with TLS where the port has it.
+func (g *gateway) speak(text string) spoken {
+	g.t.Helper()
+	return speakOn(g.t, g.connect(), text)
+}
+
+func (g *gateway) connect() net.Conn {
+	g.t.Helper()
+	var c net.Conn
+	var err error
+	if dialer := (&net.Dialer{Timeout: 3 * time.Second}); g.tls != nil {
+		c, err = tls.DialWithDialer(dialer, "tcp", g.address, g.tls)
+	} else {
+		c, err = dialer.Dial("tcp", g.address)
+	}
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return c
+}
+
+func speakOn(t *testing.T, c net.Conn, text string) spoken {
+	t.Helper()
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 	if _, err := io.WriteString(c, text); err != nil {

@@ -44,7 +44,8 @@ func newUsers(lists []*userList) (u users, err error) {
 
 // byBasic identifies a user by name and password. A pair that was right is known for some minutes by a keyed hash, and one
 // that was wrong for half a minute. Whether the name exists can't be seen from the time an answer takes: for one that doesn't,
-// the password is checked against the hash of another user, always the same for the same name, and refused in any case.
+// the password is checked against the hash of another user, always the same for the same name, and refused in any case. An
+// address that guesses pays for it, and is not listened to for a while.
 func (g *gate) byBasic(x *pipeline.Exchange, field []byte, now time.Time) identified {
 	who := identified{scheme: basicScheme}
 	if !confidential(x) {
@@ -76,10 +77,16 @@ func (g *gate) byBasic(x *pipeline.Exchange, field []byte, now time.Time) identi
 		who.cached = true
 		return who
 	}
-	wait, _ := x.Remaining(now, passwordWait)
-	if who.reason = like.check(bytes.Clone(secret), &mac, user != nil, now, wait); who.reason == accepted {
+	by := asker{now: now, from: x.ClientIP, on: onPasswords}
+	if who.after = g.authority.overspent(&by); who.after > 0 {
+		who.reason = TooManyFailures
+		return who
+	}
+	by.wait, _ = x.Remaining(now, passwordWait)
+	if who.reason = like.check(bytes.Clone(secret), &mac, user != nil, now, by.wait); who.reason == accepted {
 		who.claims, who.client = user.claims, &user.client
 	} else if who.reason != BusyWithPasswords {
+		g.authority.charge(&by, passwordCost)
 		g.authority.shared.failures.put(&id, 0, now, who.reason)
 	}
 	return who

@@ -327,3 +327,55 @@ func FuzzBasicPair(f *testing.F) {
 		}
 	})
 }
+
+// An address that guesses is not listened to for a while: nothing is hashed for it, whatever it sends. What is known to be
+// right or wrong is answered as before, other addresses notice nothing, and neither do tokens.
+func TestGuessesAreCharged(t *testing.T) {
+	a := listedAuthority(t, Deps{Users: opsUsers(), FailedShare: 0.01})
+	r := newRoute(t, a, Config{Basic: []string{"ops"}, Issuers: []string{"main"}}, ForwardConfig{})
+	start := time.Now()
+	from := func(address, field string) (*pipeline.Memory, error) {
+		return r.over(pipeline.NewTLS("", nil), func(m *pipeline.Memory) {
+			m.ClientIP, m.Start = netip.MustParseAddr(address), start
+			m.WithHeader("Authorization", field)
+		})
+	}
+	if _, err := from("192.0.2.1", pair("anna:secret")); err != nil {
+		t.Fatal(err)
+	}
+	judged := 0
+	var last *pipeline.Memory
+	for i := range 40 {
+		name := []string{"anna", "nobody"}[i%2] // a name that is not there costs as much
+		m, err := from("192.0.2.1", pair(name+":"+strings.Repeat("x", i+1)))
+		switch err {
+		case WrongPassword, UnknownUser:
+			judged++
+		case TooManyFailures:
+			last = m
+		default:
+			t.Fatalf("%d: %v", i, err)
+		}
+	}
+	if judged < 10 || judged > 11 { // 10 s at 1 % are 100 ms, of 10 ms each
+		t.Errorf("%d guesses were judged", judged)
+	}
+	if last == nil || last.Problem.RetryAfter < 1 || last.Sent.Header("WWW-Authenticate") != nil {
+		t.Errorf("%+v", last)
+	}
+	for name, c := range map[string]struct {
+		from, field string
+		want        error
+	}{
+		"known to be right": {"192.0.2.1", pair("anna:secret"), nil}, "known to be wrong": {"192.0.2.1", pair("anna:x"), WrongPassword}, "right, and not known": {"192.0.2.1", pair("jürgen:secret"), TooManyFailures},
+		"another address": {"192.0.2.2", pair("jürgen:wrong"), WrongPassword}, "a token": {"192.0.2.1", "Bearer " + hs(), nil}, "malformed: its sender knows": {"192.0.2.1", pair("anna"), MalformedBasic},
+	} {
+		if _, err := from(c.from, c.field); err != c.want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	start = start.Add(15 * time.Second)
+	if _, err := from("192.0.2.1", pair("anna:secre")); err != WrongPassword {
+		t.Errorf("paid back: %v", err)
+	}
+}

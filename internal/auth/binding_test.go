@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -337,5 +338,44 @@ func TestBindingsAllocateNothing(t *testing.T) {
 		if n := testing.AllocsPerRun(200, func() { _ = ask() }); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
+	}
+}
+
+// Proofs that fail cost a signature check each, and a token that was stolen makes any number of them: an address is listened
+// to for its share only. Tokens without proofs are not touched, and neither are other addresses.
+func TestBadProofsAreCharged(t *testing.T) {
+	a, err := NewAuthority(map[string]IssuerConfig{"main": dpopIssuer()}, nil, Deps{FailedShare: 0.0001})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.Close)
+	r := newRoute(t, a, Config{Issuers: []string{"main"}}, ForwardConfig{})
+	tok, start := bound(), time.Now()
+	from := func(address, tok, proof string) error {
+		m := pipeline.NewMemory("GET", "/orders").WithHeader("Authorization", "DPoP "+tok).WithHeader("DPoP", proof)
+		m.ClientIP, m.Start = netip.MustParseAddr(address), start
+		return r.handler.Serve(context.Background(), &m.Exchange)
+	}
+	good := proofOf(tok, testKeys().p256)
+	if err := from("192.0.2.1", tok, good); err != nil {
+		t.Fatal(err)
+	}
+	judged := map[error]int{}
+	for i := range 40 {
+		judged[from("192.0.2.1", tok, []string{good, good[:len(good)-8] + "AAAAAAAA"}[i%2])]++
+	}
+	if n := judged[ProofReplayed] + judged[ProofSignature]; n < 10 || n > 11 || judged[TooManyFailures] != 40-n { // 10 s at 0.01 % are 1 ms
+		t.Errorf("%v", judged)
+	}
+	if err := from("192.0.2.1", tok, proofOf(tok, testKeys().p256)); err != TooManyFailures {
+		t.Errorf("a good proof of that address: %v", err)
+	}
+	if err := from("192.0.2.2", tok, proofOf(tok, testKeys().p256)); err != nil {
+		t.Errorf("of another: %v", err)
+	}
+	m := pipeline.NewMemory("GET", "/orders").WithHeader("Authorization", "Bearer "+hs())
+	m.ClientIP = netip.MustParseAddr("192.0.2.1")
+	if err := r.handler.Serve(context.Background(), &m.Exchange); err != nil {
+		t.Errorf("a token without a proof: %v", err)
 	}
 }

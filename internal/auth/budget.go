@@ -16,7 +16,25 @@ const (
 	budgetWindow = 10 * time.Second
 )
 
-// budget bounds the processor time that failing tokens of one client address take: forging costs nothing, finding out
+// spending is what a budget is for. Each is one of its own, so that forged tokens keep nobody behind the same address from
+// proving a key or from logging in.
+type spending uint64
+
+const (
+	onTokens spending = iota
+	onProofs
+	onPasswords
+)
+
+const (
+	// proofCost is what a proof that fails is charged: reading a key, and a signature check.
+	proofCost = 100 * time.Microsecond
+	// passwordCost is what a wrong password is charged. Hashing it takes longer, which at_once bounds: a guesser has ten
+	// tries at 1 %, and then one a second.
+	passwordCost = 10 * time.Millisecond
+)
+
+// budget bounds the processor time that failing credentials of one client address take: forging costs nothing, finding out
 // costs a signature check. It is a table of fixed size, however many addresses there are. Of those that share a place the
 // one that owes least gives way, so that nobody forgets a debt by making others.
 type budget struct {
@@ -37,17 +55,18 @@ func newBudget() *budget { return &budget{seed: maphash.MakeSeed()} }
 
 // owner is an IPv4 address, however it is written, or the /64 of an IPv6 address: a host owns all of it. The seed keeps
 // strangers from choosing whose place they share.
-func (b *budget) owner(from netip.Addr) uint64 {
+func (b *budget) owner(from netip.Addr, on spending) uint64 {
+	const odd = 0x9e3779b97f4a7c15 // spreads what there is little of
 	bytes := from.As16()
 	if from.Is4() || from.Is4In6() {
-		return maphash.Bytes(b.seed, bytes[:])
+		return maphash.Bytes(b.seed, bytes[:]) ^ uint64(on)*odd
 	}
-	return maphash.Bytes(b.seed, bytes[:8])
+	return maphash.Bytes(b.seed, bytes[:8]) ^ uint64(on)*odd
 }
 
 // owes is how long an address has to wait until its tokens are judged again; 0: they are.
-func (b *budget) owes(from netip.Addr, now time.Time) time.Duration {
-	who := b.owner(from)
+func (b *budget) owes(from netip.Addr, on spending, now time.Time) time.Duration {
+	who := b.owner(from, on)
 	s := &b.sets[who%budgetSets]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,8 +79,8 @@ func (b *budget) owes(from netip.Addr, now time.Time) time.Duration {
 }
 
 // spend charges an address; below 0 it gives back. time is what has to pass to pay for it.
-func (b *budget) spend(from netip.Addr, now time.Time, time time.Duration) {
-	who, at := b.owner(from), now.UnixNano()
+func (b *budget) spend(from netip.Addr, on spending, now time.Time, time time.Duration) {
+	who, at := b.owner(from, on), now.UnixNano()
 	s := &b.sets[who%budgetSets]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,25 +104,26 @@ func (b *budget) spend(from netip.Addr, now time.Time, time time.Duration) {
 	least.paid = min(max(least.paid, at)+int64(time), at+2*int64(budgetWindow))
 }
 
-// asker is who brings a token, and when.
+// asker is who brings a credential, and when.
 type asker struct {
 	now  time.Time
 	wait time.Duration // how long the request may wait
 	from netip.Addr
+	on   spending
 }
 
-// overspent is how long an address has to wait before tokens of it are judged that nobody has seen yet; 0: not at all.
+// overspent is how long an address has to wait before credentials of it are judged that nobody has seen yet; 0: not at all.
 func (a *Authority) overspent(by *asker) time.Duration {
 	if a.share <= 0 {
 		return 0
 	}
-	return a.shared.budget.owes(by.from, by.now)
+	return a.shared.budget.owes(by.from, by.on, by.now)
 }
 
 // charge has an address pay for processor time, or gives it back when cost is below 0.
 func (a *Authority) charge(by *asker, cost time.Duration) {
 	if a.share > 0 {
-		a.shared.budget.spend(by.from, by.now, time.Duration(float64(cost)/a.share))
+		a.shared.budget.spend(by.from, by.on, by.now, time.Duration(float64(cost)/a.share))
 	}
 }
 

@@ -41,6 +41,9 @@ func TestBudget(t *testing.T) {
 	a.charge(spender(0, "2001:db8:0:1::1"), 110*time.Millisecond)
 	check("the same /64", spender(0, "2001:db8:0:1:ffff::2"), time.Second)
 	check("the next /64", spender(0, "2001:db8:0:2::1"), 0)
+	for _, on := range []spending{onProofs, onPasswords} {
+		check("spent on other things", &asker{now: me.now, from: me.from, on: on}, 0)
+	}
 	a.share = 0
 	check("not limited", me, 0)
 	a.charge(spender(0, "192.0.2.9"), time.Hour)
@@ -55,15 +58,15 @@ func TestBudgetHasOneSize(t *testing.T) {
 	b := newBudget()
 	now := time.Unix(1_800_000_000, 0)
 	debtor := netip.MustParseAddr("192.0.2.1")
-	b.spend(debtor, now, 15*time.Second)
+	b.spend(debtor, onTokens, now, 15*time.Second)
 	if n := testing.AllocsPerRun(1, func() {
 		for n := range 200_000 {
-			b.spend(netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}), now, time.Second)
+			b.spend(netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}), onTokens, now, time.Second)
 		}
 	}); n > 1 {
 		t.Errorf("%v allocations", n)
 	}
-	if b.owes(debtor, now) != 5*time.Second {
+	if b.owes(debtor, onTokens, now) != 5*time.Second {
 		t.Error("a debt was forgotten")
 	}
 	if size := unsafe.Sizeof(*b); size > 256<<10 {

@@ -7,7 +7,7 @@ import (
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
 
-// failedTokens names the budget of failing tokens in an answer.
+// failedTokens names the budget of failing credentials in an answer.
 const failedTokens = "failed-tokens"
 
 const challengeField = "WWW-Authenticate"
@@ -69,7 +69,7 @@ func (g *gate) refuse(x *pipeline.Exchange, who *identified) error {
 			x.Problem.RetryAfter = i.asks.RetryAfter(time.Now())
 		}
 		return reason
-	case pipeline.RateLimited: // not 401: nobody has looked at the token, which may be good
+	case pipeline.RateLimited: // not 401: nobody has looked at the credential, which may be good
 		x.Problem.Policy, x.Problem.Executed = failedTokens, pipeline.ExecutedNo
 		x.Problem.RetryAfter = int((who.after + time.Second - 1) / time.Second)
 		return reason

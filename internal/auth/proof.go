@@ -44,12 +44,20 @@ func (g *gate) proven(x *pipeline.Exchange, token []byte, v *verified, who *iden
 	if now.IsZero() {
 		now = time.Now()
 	}
-	wait, _ := x.Remaining(now, proofWait)
+	by := asker{now: now, from: x.ClientIP, on: onProofs}
+	if who.after = g.authority.overspent(&by); who.after > 0 {
+		who.reason = TooManyFailures
+		return
+	}
+	by.wait, _ = x.Remaining(now, proofWait)
 	verdict, nonce := v.issuer.proofs.Check(g.authority.proofs, v.entry.bound.key, &dpop.Use{
 		Proof: proof, Token: token, Method: x.Request.Method(), Path: x.Request.Path(),
-		Owner: v.entry.client.Identity, Now: now, Wait: wait,
+		Owner: v.entry.client.Identity, Now: now, Wait: by.wait,
 	})
 	who.reason, who.nonce = verdicts[verdict], nonce
+	if who.reason > NoProof && who.reason <= ProofReplayed {
+		g.authority.charge(&by, proofCost)
+	}
 }
 
 // sole gives the first field of a name, in lower case, and how many there are.

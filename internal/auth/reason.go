@@ -128,7 +128,7 @@ var reasonTable = [reasons]struct {
 	PlainText:         {"plain_text", "a password may not be sent without TLS", pipeline.Forbidden},
 	OtherHost:         {"other_host", "the connection was made for another host than the request names", pipeline.Misdirected},
 	BusyWithPasswords: {"busy_with_passwords", "too many passwords are being checked", pipeline.Overloaded},
-	TooManyFailures:   {"too_many_failures", "too many tokens from the client's address have failed; this one was not looked at", pipeline.RateLimited},
+	TooManyFailures:   {"too_many_failures", "too many credentials from the client's address have failed; this one was not looked at", pipeline.RateLimited},
 	NoKeys:            {"no_keys", "the issuer's keys are not available", pipeline.AuthUnavailable},
 	NoAnswer:          {"no_answer", "the introspection endpoint gave no answer", pipeline.AuthUnavailable},
 	NoRevocations:     {"no_revocations", "what was revoked is not known", pipeline.AuthUnavailable},

@@ -153,12 +153,13 @@ func (r *report) take(root *node, list []units.Problem) {
 }
 
 func warnings(doc *Document, root *node, file string) []Located {
+	list := rewrittenAway(doc, root, file)
 	if doc.State.Store != "memory" {
-		return nil
+		return list
 	}
 	at := locate(root, "state.store", units.AtValue)
-	return []Located{{
+	return append(list, Located{
 		File: file, Line: at.line, Column: at.column, Path: "state.store",
 		Message: "records of keyed writes are kept in memory: they are lost at exit, and a write that is repeated then happens twice",
-	}}
+	})
 }

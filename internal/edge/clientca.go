@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -73,16 +74,46 @@ func ReadRoots(file string) (*x509.CertPool, error) {
 }
 
 // clientRoots are the CAs of client certificates, as their file holds them. A file that changes is read again for the
-// handshakes that follow; while it can't be read, the last good CAs stay.
+// handshakes and requests that follow; while it can't be read, the last good CAs stay.
 type clientRoots struct {
 	file string
 	base *tls.Config
 	log  *slog.Logger
 
-	mu      sync.Mutex
-	current *tls.Config
-	seen    []os.FileInfo
-	looked  time.Time
+	mu         sync.Mutex
+	current    *tls.Config
+	generation uint64 // of the CAs, from 1 on
+	seen       []os.FileInfo
+	looked     time.Time
+}
+
+// asking is a port that asks for certificates.
+type asking struct {
+	net.Listener
+	roots *clientRoots
+}
+
+// Generation counts how often the CAs have changed, from 1 on. It looks at their file at most once a second.
+func (a *asking) Generation() uint64 {
+	a.roots.now()
+	a.roots.mu.Lock()
+	defer a.roots.mu.Unlock()
+	return a.roots.generation
+}
+
+// Trusts tells whether the CAs of this moment vouch for a certificate that was verified against earlier ones.
+func (a *asking) Trusts(state *tls.ConnectionState) bool {
+	if len(state.PeerCertificates) == 0 {
+		return true
+	}
+	others := x509.NewCertPool()
+	for _, c := range state.PeerCertificates[1:] {
+		others.AddCert(c)
+	}
+	_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{
+		Roots: a.roots.now().ClientCAs, Intermediates: others, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	return err == nil
 }
 
 var clientAuth = map[string]tls.ClientAuthType{
@@ -91,26 +122,27 @@ var clientAuth = map[string]tls.ClientAuthType{
 
 // askClients has handshakes on base ask for certificates. Sessions are not resumed: each connection shows its certificate
 // and has it verified against the CAs of that moment, so that a CA that was taken away serves nobody again.
-func askClients(base *tls.Config, cfg *TLSConfig, log *slog.Logger) error {
+func askClients(base *tls.Config, cfg *TLSConfig, log *slog.Logger) (*clientRoots, error) {
 	kind, known := clientAuth[cfg.ClientAuth]
 	if !known || cfg.ClientCA == "" {
-		return fmt.Errorf("listen.tls: client_auth %q and client_ca %q don't fit together", cfg.ClientAuth, cfg.ClientCA)
+		return nil, fmt.Errorf("listen.tls: client_auth %q and client_ca %q don't fit together", cfg.ClientAuth, cfg.ClientCA)
 	}
 	base.ClientAuth, base.SessionTicketsDisabled = kind, true
 	r := &clientRoots{file: cfg.ClientCA, base: base.Clone(), log: log, seen: lookAt([]string{cfg.ClientCA}), looked: time.Now()}
 	pool, err := ReadRoots(r.file)
 	if err != nil {
-		return fmt.Errorf("listen.tls.client_ca: %w", err)
+		return nil, fmt.Errorf("listen.tls.client_ca: %w", err)
 	}
 	r.take(pool)
 	base.ClientCAs = pool
 	base.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return r.now(), nil }
-	return nil
+	return r, nil
 }
 
 func (r *clientRoots) take(pool *x509.CertPool) {
 	r.current = r.base.Clone()
 	r.current.ClientCAs = pool
+	r.generation++
 }
 
 // now gives the settings for a handshake.

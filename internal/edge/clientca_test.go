@@ -81,7 +81,7 @@ func TestUnreadableRootsStopTheStart(t *testing.T) {
 	}
 	for _, c := range []TLSConfig{{ClientAuth: "require"}, {ClientAuth: "demand", ClientCA: empty}} {
 		c.Certificates = []CertificateConfig{certificate(t)}
-		if _, err := tlsConfig(&c, nil); err == nil {
+		if _, _, err := tlsConfig(&c, nil); err == nil {
 			t.Errorf("%+v was taken", c)
 		}
 	}

@@ -46,7 +46,7 @@ type LimitsConfig struct {
 	Connections      int            `yaml:"connections" default:"20000" min:"1" doc:"Connections at once."`
 	ConnectionsPerIP int            `yaml:"connections_per_ip" default:"0" min:"0" doc:"Connections of one address at once; 0: not limited."`
 
-	FailedTokensPerIP units.Share `yaml:"failed_tokens_per_ip" default:"1%" doc:"How much of one processor the failing tokens of one address may take; then tokens from it that were not seen before are 429 until it is paid back. 0%: not limited."`
+	FailedTokensPerIP units.Share `yaml:"failed_tokens_per_ip" default:"1%" doc:"How much of one processor the failing tokens of one address may take; then tokens from it that were not seen before are 429 until it is paid back. As much again for proofs (DPoP), and for passwords. 0%: not limited."`
 }
 
 // DrainConfig is how the gateway stops.

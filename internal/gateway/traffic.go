@@ -28,7 +28,7 @@ func (c *compiler) route(r *config.RouteConfig, p *parts) (dedup.Admits, error) 
 		}
 	}
 	if m := r.To.Mirror; m != nil {
-		p.mirror = c.state.mirrors.Layer(*m, c.snap.Upstreams[m.Upstream])
+		p.mirror = c.state.mirrors.Layer(*m, c.snap.Upstreams[m.Upstream], auth.KeyHeaders(c.doc.APIKeys))
 	}
 	admits, err := c.destination(r, p)
 	if err != nil {

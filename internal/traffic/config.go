@@ -42,7 +42,7 @@ type Mirror struct {
 	Share    units.Share `yaml:"share" default:"100%" doc:"Part of the requests that is copied."`
 	Body     units.Size  `yaml:"body" default:"64KiB" max:"1MiB" doc:"A request with a larger body, or one of unknown length, is not copied."`
 	InFlight int         `yaml:"in_flight" default:"64" min:"1" max:"10000" doc:"Copies on their way at once; further ones are dropped."`
-	Secrets  bool        `yaml:"secrets" default:"false" doc:"Send Authorization and Cookie along, as far as the route forwards them."`
+	Secrets  bool        `yaml:"secrets" default:"false" doc:"Send Authorization, Cookie and API keys along, as far as the route forwards them."`
 }
 
 // Respond is a fixed answer.

@@ -68,10 +68,10 @@ func (m *Mirrors) end(upstream string) {
 }
 
 // Layer copies requests to another upstream, whose handler has no breaker and no retry: what becomes of a copy counts for
-// nobody.
-func (m *Mirrors) Layer(cfg Mirror, to pipeline.Handler) pipeline.Layer {
+// nobody. secrets are fields that hold credentials beside Authorization and Cookie.
+func (m *Mirrors) Layer(cfg Mirror, to pipeline.Handler, secrets []string) pipeline.Layer {
 	return func(next pipeline.Handler) pipeline.Handler {
-		return &mirror{cfg: cfg, to: to, all: m, next: next}
+		return &mirror{cfg: cfg, to: to, all: m, next: next, secrets: append([]string{"Authorization", "Cookie"}, secrets...)}
 	}
 }
 
@@ -80,6 +80,8 @@ type mirror struct {
 	to   pipeline.Handler
 	all  *Mirrors
 	next pipeline.Handler
+
+	secrets []string
 }
 
 const copyTime = 30 * time.Second // a copy has at most so long, and no longer than the route
@@ -123,7 +125,10 @@ func (m *mirror) dress(d *pipeline.Detached) bool {
 		return ok
 	}
 	d.Outgoing.Authorization = false // and DPoP
-	return ok && d.Outgoing.Remove("Authorization") && d.Outgoing.Remove("Cookie")
+	for _, name := range m.secrets {
+		ok = ok && d.Outgoing.Remove(name)
+	}
+	return ok
 }
 
 var one = []byte("1")

@@ -63,7 +63,7 @@ func TestMirror(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		to, rec := &copies{take: time.Second}, &mirrored{seen: map[string]int{}}
 		all := NewMirrors(rec)
-		h := all.Layer(usual(), to)(named("up"))
+		h := all.Layer(usual(), to, nil)(named("up"))
 		began := time.Now()
 		for range 5 {
 			from(t, h, pipeline.NewMemory("GET", "/"))
@@ -92,9 +92,9 @@ func TestMirrorsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rec := &mirrored{seen: map[string]int{}}
 		all := NewMirrors(rec)
-		from(t, all.Layer(usual(), &copies{err: io.EOF})(named("up")), pipeline.NewMemory("GET", "/"))
+		from(t, all.Layer(usual(), &copies{err: io.EOF}, nil)(named("up")), pipeline.NewMemory("GET", "/"))
 		synctest.Wait()
-		from(t, all.Layer(usual(), &copies{take: time.Hour})(named("up")), pipeline.NewMemory("GET", "/"))
+		from(t, all.Layer(usual(), &copies{take: time.Hour}, nil)(named("up")), pipeline.NewMemory("GET", "/"))
 		synctest.Wait()
 		all.Close()
 		if rec.seen["failed"] != 2 || len(all.busy) > 0 {
@@ -108,7 +108,7 @@ func TestMirrorShare(t *testing.T) {
 	all := NewMirrors(rec)
 	cfg := usual()
 	cfg.Share, cfg.InFlight = units.Share(0.1), 10000
-	h := all.Layer(cfg, named("m"))(named("up"))
+	h := all.Layer(cfg, named("m"), nil)(named("up"))
 	for range many {
 		from(t, h, pipeline.NewMemory("GET", "/"))
 	}
@@ -121,7 +121,7 @@ func TestNoSecretForWantOfRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		to, rec := &copies{}, &mirrored{seen: map[string]int{}}
 		all := NewMirrors(rec)
-		h := all.Layer(usual(), to)(named("up"))
+		h := all.Layer(usual(), to, nil)(named("up"))
 		full := pipeline.NewMemory("GET", "/")
 		for i := 0; full.Outgoing.Set(fmt.Sprintf("X-%d", i), []byte("1")); i++ {
 		}

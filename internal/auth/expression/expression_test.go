@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -190,6 +191,30 @@ func TestWhy(t *testing.T) {
 	} {
 		if got := compiled(t, text).Why(exchange(), alice); !strings.HasPrefix(got, want) {
 			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}
+
+// An introspection answer may be 64 KiB, eight times a token. A search through such a text, which nothing interrupts, is short all
+// the same, and a loop over such a list ends early.
+func TestClaimsOfAnIntrospectionAnswer(t *testing.T) {
+	text, list := strings.Repeat("ab", 32<<10), slices.Repeat([]string{"a"}, 16<<10)
+	for rule, claims := range map[string]claimMap{
+		`claims.text.matches("(a|b|ab)*c")`:                                         {"text": text},
+		`claims.text.matches("^(.*a.*b){8}c$") || claims.text.contains(claims.end)`: {"text": text, "end": strings.Repeat("ab", 999) + "c"},
+		`claims.list.exists(x, claims.text.contains(x + "c"))`:                      {"text": text, "list": list},
+		`claims.list.all(x, x in claims.list)`:                                      {"list": list},
+	} {
+		p, err := New().Compile(rule)
+		if err != nil {
+			continue // refused beforehand is as good
+		}
+		begin := time.Now()
+		if ok, _ := p.Allows(exchange(), claims); ok {
+			t.Errorf("%s is true", rule)
+		}
+		if took := time.Since(begin); took > 2*time.Second {
+			t.Errorf("%s took %v", rule, took)
 		}
 	}
 }

@@ -30,6 +30,7 @@ type conn struct {
 	peerIP   []byte
 	secure   bool
 	tls      *pipeline.TLS // nil until the first request, and without TLS
+	cas      uint64        // generation of the CAs that stood for its certificate; 0: those of the handshake
 
 	phase  atomic.Int32
 	head   int // bytes of the request's head that were handed out

@@ -50,6 +50,7 @@ type Edge struct {
 	conns    registry
 
 	handshakes handshakes
+	voucher    voucher // nil: the port asks for no certificates
 
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -173,6 +174,7 @@ func (e *Edge) learn(h *fasthttp.ResponseHeader) {
 // Serve accepts connections until Shutdown, then returns nil.
 func (e *Edge) Serve(ln net.Listener) error {
 	e.ln.Store(&ln)
+	e.voucher, _ = ln.(voucher)
 	if e.stopping.Load() {
 		return ln.Close()
 	}

@@ -66,6 +66,11 @@ func (ex *exchange) check() error {
 		ex.giveUp()
 		return refusalOf(err)
 	}
+	if !ex.conn.vouched() { // on a new connection the client learns from the handshake that it has to have another certificate
+		ex.identify()
+		ex.giveUp()
+		return pipeline.Misdirected
+	}
 	head := &ex.req.head
 	if size := len(method) + len(target) + len(proto) + len("  \r\n") + max(len(raw), len("\r\n")); size != ex.conn.head {
 		ex.close() // fasthttp took other bytes for the head than we gave it: the rest can't be trusted

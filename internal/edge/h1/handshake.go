@@ -28,6 +28,30 @@ func (c *conn) handshake() *pipeline.TLS {
 	return c.tls
 }
 
+// voucher is a port whose CAs can change while connections live, see edge.Listen.
+type voucher interface {
+	Generation() uint64 // of the CAs, from 1 on
+	Trusts(state *tls.ConnectionState) bool
+}
+
+// vouched reports that the CAs of this moment stand for the connection's certificate, as those of its handshake did.
+func (c *conn) vouched() bool {
+	if c.edge.voucher == nil || c.tls == nil || c.tls.Certificate == nil {
+		return true
+	}
+	present := c.edge.voucher.Generation()
+	if present == max(c.cas, 1) {
+		return true
+	}
+	c.cas = present
+	t, ok := c.Conn.(*tls.Conn)
+	if !ok {
+		return false
+	}
+	state := t.ConnectionState()
+	return c.edge.voucher.Trusts(&state)
+}
+
 // said takes a certificate for shown only when a chain to one of our CAs was verified.
 func said(state *tls.ConnectionState) *pipeline.TLS {
 	if len(state.PeerCertificates) > 0 && len(state.VerifiedChains) > 0 {
