@@ -10,9 +10,9 @@ import (
 	"syscall"
 )
 
-// Listen opens the port, with TLS when it is configured. Handshakes are not made by Accept but by the first read of a
-// connection, so a slow client blocks nobody; the edge's read_timeout bounds them. Errors name the address or the file. log is
-// told about certificates that change; it may be nil.
+// Listen opens the port for HTTP/1.1 alone, with TLS when it is configured. Handshakes are not made by Accept but by the first
+// read of a connection, so a slow client blocks nobody; the edge's read_timeout bounds them. Errors name the address or the
+// file. log is told about certificates that change; it may be nil.
 func Listen(cfg Config, log *slog.Logger) (net.Listener, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -20,30 +20,36 @@ func Listen(cfg Config, log *slog.Logger) (net.Listener, error) {
 	var tc *tls.Config
 	if cfg.TLS != nil {
 		var err error
-		if tc, err = tlsConfig(cfg.TLS, log); err != nil {
+		if tc, err = tlsConfig(cfg.TLS, log, "http/1.1"); err != nil {
 			return nil, err
 		}
 	}
+	ln, err := bind(cfg.Address)
+	if err == nil && tc != nil {
+		return tls.NewListener(ln, tc), nil
+	}
+	return ln, err
+}
+
+func bind(address string) (net.Listener, error) {
 	var lc net.ListenConfig
-	ln, err := lc.Listen(context.Background(), "tcp", cfg.Address)
+	ln, err := lc.Listen(context.Background(), "tcp", address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("listen.address: %s is in use by another process: %w", cfg.Address, err)
+		return nil, fmt.Errorf("listen.address: %s is in use by another process: %w", address, err)
 	case err != nil:
-		return nil, fmt.Errorf("listen.address: can't listen on %s: %w", cfg.Address, err)
-	case tc != nil:
-		return tls.NewListener(ln, tc), nil
+		return nil, fmt.Errorf("listen.address: can't listen on %s: %w", address, err)
 	}
 	return ln, nil
 }
 
-// tlsConfig serves HTTP/1.1 only. The suites and curves are Go's.
-func tlsConfig(cfg *TLSConfig, log *slog.Logger) (*tls.Config, error) {
+// tlsConfig offers protocols by ALPN, the preferred first. The suites and curves are Go's.
+func tlsConfig(cfg *TLSConfig, log *slog.Logger, protocols ...string) (*tls.Config, error) {
 	certs, err := loadCertificates(cfg.Certificates, log)
 	if err != nil {
 		return nil, err
 	}
-	tc := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, GetCertificate: certs.choose}
+	tc := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: protocols, GetCertificate: certs.choose}
 	if cfg.MinVersion == "1.3" {
 		tc.MinVersion = tls.VersionTLS13
 	}

@@ -49,7 +49,7 @@ type Edge struct {
 	memory   memory
 	conns    registry
 
-	handshakes handshakes
+	handshakes edge.Handshakes
 
 	ctx      context.Context
 	cancel   context.CancelFunc
