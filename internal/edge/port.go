@@ -2,9 +2,11 @@ package edge
 
 import (
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 )
@@ -161,8 +163,8 @@ func (p *Port) sorted(s *Socket) (net.Conn, *queue) {
 // peekSize has a usual head come with the first read.
 const peekSize = 2 << 10
 
-// peek reads until it is clear that the bytes are the preface or are not. Stop wakes a client that has sent nothing yet: the
-// HTTP/1.1 edge knows how to part from it.
+// peek reads until it is clear that the bytes are the preface or are not. Who is too slow, and whom Stop wakes, goes to the
+// HTTP/1.1 edge, which knows how to part from it.
 func (p *Port) peek(s *Socket) (net.Conn, *queue) {
 	b := make([]byte, 0, peekSize)
 	for {
@@ -170,24 +172,15 @@ func (p *Port) peek(s *Socket) (net.Conn, *queue) {
 		b = b[:len(b)+n]
 		begin := min(len(b), len(preface))
 		switch {
-		case string(b[:begin]) != preface[:begin], err != nil && p.stopping():
-			s.peeked = b
-			return s, p.h1
-		case begin == len(preface):
+		case begin == len(preface) && string(b[:begin]) == preface:
 			s.peeked = b
 			return s, p.h2
+		case string(b[:begin]) != preface[:begin], errors.Is(err, os.ErrDeadlineExceeded), err != nil && begin > 0:
+			s.peeked = b
+			return s, p.h1
 		case err != nil:
 			return nil, nil
 		}
-	}
-}
-
-func (p *Port) stopping() bool {
-	select {
-	case <-p.stopped:
-		return true
-	default:
-		return false
 	}
 }
 
