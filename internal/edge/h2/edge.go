@@ -57,7 +57,7 @@ type limits struct {
 
 const (
 	maxBuffered  = 512 << 20 // what all buffered request bodies together take
-	headerSlack  = 64 << 10  // heads above the limit by less get a problem document, those above by more net/http's own 431
+	headerSlack  = 64 << 10  // heads above the limit by less get a problem document, those above by more end their connection
 	perField     = 32        // what HTTP/2 adds to each field's size (RFC 9113 6.5.2)
 	streamWindow = 256 << 10 // what a client may send of one request ahead of its reader
 	connWindow   = 1 << 20   // and on one connection
@@ -86,7 +86,7 @@ func New(cfg edge.Config, handler pipeline.Handler, lg *slog.Logger) (*Edge, err
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	e.server = http.Server{
-		Handler: e, Protocols: protocols, ConnContext: e.meet, ErrorLog: log.New(chatter{lg}, "", 0),
+		Handler: e, Protocols: protocols, DisableGeneralOptionsHandler: true, ConnContext: e.meet, ErrorLog: log.New(chatter{lg}, "", 0),
 		MaxHeaderBytes: e.limits.header + perField*e.limits.headers + headerSlack,
 		IdleTimeout:    l.IdleTimeout.Std(), ReadHeaderTimeout: e.limits.read,
 		HTTP2: &http.HTTP2Config{
