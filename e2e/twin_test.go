@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -311,5 +313,53 @@ func TestTwinsGRPCRefusals(t *testing.T) {
 		if got.StatusCode != 200 || got.Header.Get("Grpc-Status") != want || len(text) > 0 || got.Header.Get("Content-Type") != "application/grpc" || got.Header.Get("Grpc-Message") == "" || got.Header["Content-Length"] != nil {
 			t.Errorf("%s: %d %v %q", path, got.StatusCode, got.Header, text)
 		}
+	}
+}
+
+// Without http2 the port is HTTP/1.1's alone; with it a stop tells clients of HTTP/2 to go, lets their requests end, and exits 0.
+func TestTwinsStopAndOff(t *testing.T) {
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	client := &http.Client{Transport: &http.Transport{Protocols: protocols}, Timeout: 10 * time.Second}
+	release, begun := make(chan struct{}), make(chan struct{}, 1)
+	up := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		begun <- struct{}{}
+		<-release
+		_, _ = io.WriteString(w, "ended")
+	})
+	off := prepare(t, fmt.Sprintf(twins, up.url))
+	off.replace("listen: {", "listen: { http2: false,")
+	off.start()
+	t.Cleanup(off.kill)
+	if got, err := client.Get("http://" + off.address + "/open/x"); err == nil {
+		t.Errorf("HTTP/2 was served: %d", got.StatusCode)
+	}
+	g := begin(t, fmt.Sprintf(twins, up.url))
+	said := make(chan string, 1)
+	go func() {
+		got, err := client.Get("http://" + g.address + "/open/x")
+		if err != nil {
+			said <- err.Error()
+			return
+		}
+		defer got.Body.Close()
+		text, _ := io.ReadAll(got.Body)
+		said <- got.Proto + " " + string(text)
+	}()
+	<-begun
+	g.signal(syscall.SIGTERM)
+	g.eventually("no connection is taken", func() bool {
+		c, err := net.DialTimeout("tcp", g.address, time.Second)
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	close(release)
+	if text := <-said; text != "HTTP/2.0 ended" {
+		t.Errorf("a running request: %s", text)
+	}
+	if code := g.exit(); code != 0 {
+		t.Errorf("exit code %d", code)
 	}
 }
