@@ -363,3 +363,31 @@ func TestTwinsStopAndOff(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 }
+
+// A client's certificate is known over HTTP/2, too, for each request of its connection.
+func TestTwinsClientCertificate(t *testing.T) {
+	ca := newAuthority(t, "ca", nil)
+	g, _ := tlsGateway(t, "optional", ca.pem(), fmt.Sprintf(certificateDocument, newMirror(t).url))
+	g.start()
+	t.Cleanup(g.kill)
+	for uri, want := range map[string]int{"spiffe://acme.test/orders": 200, "spiffe://stranger.test/orders": 401, "": 401} {
+		cfg := showing()
+		if uri != "" {
+			cfg = showing(ca.client(t, uri, nil))
+		}
+		cfg.InsecureSkipVerify = true
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg, ForceAttemptHTTP2: true}, Timeout: 10 * time.Second}
+		for range 2 {
+			r, _ := http.NewRequest("GET", "https://"+g.address+"/certs", nil)
+			r.Host = "api.test"
+			got, err := client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = got.Body.Close()
+			if got.StatusCode != want || got.ProtoMajor != 2 {
+				t.Errorf("%q: %s %d", uri, got.Proto, got.StatusCode)
+			}
+		}
+	}
+}
