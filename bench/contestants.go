@@ -16,12 +16,14 @@ func scenarios() []scenario {
 	bareProxy := contestant{"bare fasthttp proxy", bareStart}
 	return []scenario{
 		{"plain", "one route, no policy; access log to a file and metrics on", get, []contestant{
-			bareProxy, {"oncegate", oncegate(documentPlain)}, {"nginx", nginx}, {"haproxy", haproxy}}},
+			bareProxy, {"oncegate", oncegate(documentPlain)}, {"nginx", nginx}, {"haproxy", haproxy}}, false},
 		{"chain", "RS256 token seen before, one limit, breaker, metrics, access log to a file", get, []contestant{
-			bareProxy, {"oncegate", oncegate(documentChain)}}},
-		{"post", "POST of 1 KiB, no policy", post, []contestant{bareProxy, {"oncegate", oncegate(documentPlain)}}},
+			bareProxy, {"oncegate", oncegate(documentChain)}}, false},
+		{"http2", "HTTP/2 on clear text from the client, HTTP/1.1 to the origin; no policy; access log to a file", get, []contestant{
+			{"httputil.ReverseProxy", reverseStart}, {"oncegate", oncegate(documentPlain)}}, true},
+		{"post", "POST of 1 KiB, no policy", post, []contestant{bareProxy, {"oncegate", oncegate(documentPlain)}}, false},
 		{"routes", "10 routes against 10,000", get, []contestant{
-			{"oncegate, 10 routes", oncegate(documentRoutes(10))}, {"oncegate, 10,000 routes", oncegate(documentRoutes(10000))}}},
+			{"oncegate, 10 routes", oncegate(documentRoutes(10))}, {"oncegate, 10,000 routes", oncegate(documentRoutes(10000))}}, false},
 	}
 }
 

@@ -4,7 +4,7 @@
 //
 // identity times the auth layer in this process against the bare check of a signature, and a flood of forged tokens from one
 // address with and without its budget. plain, chain, post and routes send the same load to the gateway and to a bare fasthttp proxy, and compare the CPU time that
-// the kernel charged to each. bodies and load-routes look at memory and at start-up. keyed counts durable keyed writes on the
+// the kernel charged to each; http2 does so with HTTP/2 and the standard library's ReverseProxy. bodies and load-routes look at memory and at start-up. keyed counts durable keyed writes on the
 // embedded store against Pebble alone, and their latency against the same POST without dedup and the disk's own sync;
 // keyed-redis does so on Redis against a client that does nothing but two calls of a small script, and counts what Redis was
 // asked. layers times what stands before an upstream, in the benchmark's own process. storm sends 10,000 duplicates of one key within a second.
@@ -25,6 +25,10 @@ import (
 func main() {
 	if len(os.Args) > 2 && os.Args[1] == "bare" {
 		fail(bare(os.Args[2], os.Args[3]))
+		return
+	}
+	if len(os.Args) > 2 && os.Args[1] == "reverse" {
+		fail(reverse(os.Args[2], os.Args[3]))
 		return
 	}
 	b := &bench{}

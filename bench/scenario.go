@@ -15,6 +15,7 @@ type scenario struct {
 	name, about string
 	request     func(token string) string
 	contestants []contestant
+	http2       bool // over HTTP/2, with a request of its own
 }
 
 type contestant struct {
@@ -68,7 +69,7 @@ func (b *bench) run(s scenario) error {
 	for round := range b.rounds + 1 {
 		for i, p := range running {
 			before := p.cpu()
-			if err := load(p.address, request, b.requests); err != nil {
+			if err := s.load(p.address, request, b.requests); err != nil {
 				return fmt.Errorf("%s: %w", names[i], err)
 			}
 			if round > 0 { // the first warms up
@@ -78,6 +79,13 @@ func (b *bench) run(s scenario) error {
 	}
 	report(s, names, samples, b.requests)
 	return nil
+}
+
+func (s *scenario) load(address string, request []byte, n int) error {
+	if s.http2 {
+		return load2(address, n)
+	}
+	return load(address, request, n)
 }
 
 func report(s scenario, names []string, samples [][]time.Duration, requests int) {

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -306,6 +307,25 @@ func TestClientCAsAreReadAgain(t *testing.T) {
 		return c
 	}
 	gone, kept := connect(old), connect(old)
+	multiplexed := &http.Client{Transport: &http.Transport{
+		TLSClientConfig: asHost("api.test", old), ForceAttemptHTTP2: true, MaxConnsPerHost: 1,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "tcp", g.address)
+		},
+	}, Timeout: 10 * time.Second}
+	t.Cleanup(multiplexed.CloseIdleConnections)
+	overH2 := func() int {
+		got, err := multiplexed.Get("https://api.test/open")
+		if err != nil {
+			return 0
+		}
+		defer got.Body.Close()
+		_, _ = io.Copy(io.Discard, got.Body)
+		return got.StatusCode*10 + got.ProtoMajor
+	}
+	if got := overH2(); got != 2002 {
+		t.Fatalf("over HTTP/2: %d", got)
+	}
 	if err := os.WriteFile(file, []byte(first.pem()+second.pem()), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -324,6 +344,12 @@ func TestClientCAsAreReadAgain(t *testing.T) {
 	}
 	if _, err := ask(gone, "/open", "api.test"); err == nil {
 		t.Error("it goes on")
+	}
+	if got := overH2(); got != 4212 {
+		t.Errorf("an open HTTP/2 connection whose CA is gone: %d", got)
+	}
+	if got := overH2(); got != 0 {
+		t.Errorf("over HTTP/2 it goes on: %d", got)
 	}
 	g.eventually("the second CA serves", func() bool { return answered(fresh) })
 	if answered(old) {

@@ -170,7 +170,7 @@ func pair(t *testing.T, dir, name string) (cert, key string) {
 }
 
 func (g *gateway) secure(name string, max uint16) (*tls.Conn, error) {
-	c, err := tls.Dial("tcp", g.address, &tls.Config{InsecureSkipVerify: true, ServerName: name, MaxVersion: max, NextProtos: []string{"h2", "http/1.1"}})
+	c, err := tls.Dial("tcp", g.address, &tls.Config{InsecureSkipVerify: true, ServerName: name, MaxVersion: max, NextProtos: []string{"http/1.1"}})
 	if err == nil {
 		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
 	}

@@ -13,8 +13,6 @@ import (
 
 	"github.com/oncegate/oncegate/internal/admin"
 	"github.com/oncegate/oncegate/internal/config"
-	"github.com/oncegate/oncegate/internal/edge"
-	"github.com/oncegate/oncegate/internal/edge/h1"
 	"github.com/oncegate/oncegate/internal/gateway"
 	"github.com/oncegate/oncegate/internal/observe"
 )
@@ -55,7 +53,7 @@ type server struct {
 	access   *observe.AccessLog
 	state    *gateway.State
 	gateway  *gateway.Gateway
-	edge     *h1.Edge
+	edge     *ports
 	admin    *admin.Server
 	cancel   context.CancelFunc
 	failures chan error // a port that stops serving by itself
@@ -66,32 +64,32 @@ type server struct {
 func start(t terminal, seen gateway.File, doc *config.Document, hup <-chan os.Signal) (*server, error) {
 	s := &server{access: observe.NewAccessLog(t.out)}
 	s.logger = observe.NewLogger(s.access.Prompt(), slog.LevelInfo)
-	port, err := edge.Listen(doc.Listen.Config, s.logger)
-	if err != nil {
+	var err error
+	if s.edge, err = openPorts(doc.Listen.Config, s.logger); err != nil {
 		return nil, errors.Join(err, s.access.Close())
 	}
 	adminPort, err := net.Listen("tcp", doc.Admin.Address)
 	if err != nil {
-		port.Close()
+		s.edge.close()
 		return nil, errors.Join(fmt.Errorf("admin.address: %w", err), s.access.Close())
 	}
 	if err := s.assemble(doc); err != nil {
-		port.Close()
+		s.edge.close()
 		adminPort.Close()
 		return nil, errors.Join(err, s.access.Close())
 	}
 	reloader := gateway.NewReloader(seen, s.gateway, s.logger)
 	s.admin = admin.New(doc.Admin, s.gateway, reloader, s.logger)
 	ctx, cancel := context.WithCancel(context.Background())
-	s.cancel, s.watched, s.failures = cancel, make(chan struct{}), make(chan error, 2)
+	s.cancel, s.watched, s.failures = cancel, make(chan struct{}), make(chan error, 4)
 	go func() {
 		defer close(s.watched)
 		reloader.Watch(ctx, hup)
 	}()
-	go func() { s.failures <- s.edge.Serve(port) }()
+	s.edge.serve(s.failures)
 	go func() { s.failures <- s.admin.Serve(adminPort) }()
 	s.admin.Ready(true)
-	s.logger.Info("serving", "address", port.Addr().String(), "admin", adminPort.Addr().String(), "version", version)
+	s.logger.Info("serving", "address", s.edge.addr().String(), "admin", adminPort.Addr().String(), "version", version)
 	return s, nil
 }
 
@@ -102,7 +100,7 @@ func (s *server) assemble(doc *config.Document) error {
 	if s.gateway, err = gateway.New(doc, s.state); err != nil {
 		return errors.Join(err, s.state.Close())
 	}
-	if s.edge, err = h1.New(doc.Listen.Config, s.gateway, s.logger); err != nil {
+	if err := s.edge.build(doc.Listen.Config, s.gateway, s.logger); err != nil {
 		return errors.Join(err, s.gateway.Close())
 	}
 	return nil
@@ -127,7 +125,7 @@ func (s *server) wait(stop <-chan os.Signal) int {
 			code = exitFailure
 		}
 	case sig := <-stop:
-		s.logger.Warn("stopping at once", "signal", sig.String(), "cut", s.edge.Active())
+		s.logger.Warn("stopping at once", "signal", sig.String(), "cut", s.edge.active())
 		s.access.Close() //nolint:errcheck // lines of a sink that blocks are lost either way
 		code = exitFailure
 	}
@@ -138,11 +136,11 @@ func (s *server) wait(stop <-chan os.Signal) int {
 func (s *server) shutdown() error {
 	drain := s.gateway.Snapshot().Document.Listen.Drain // a reload may have changed it
 	s.admin.Ready(false)
-	s.edge.Drain()
+	s.edge.drain()
 	time.Sleep(drain.Notice.Std())
 	ctx, cancel := context.WithTimeout(context.Background(), drain.Timeout.Std())
 	defer cancel()
-	cut := s.edge.Shutdown(ctx)
+	cut := s.edge.shutdown(ctx)
 	s.cancel()
 	<-s.watched
 	last, cancelLast := context.WithTimeout(context.Background(), time.Second)

@@ -14,6 +14,7 @@ import (
 type Config struct {
 	Address        string       `yaml:"address" default:":8080" doc:"host:port that clients connect to."`
 	TLS            *TLSConfig   `yaml:"tls" doc:"Serve TLS."`
+	HTTP2          bool         `yaml:"http2" default:"true" doc:"Serve HTTP/2 on the same port: over TLS by ALPN, on clear text to clients that begin with it (h2c, prior knowledge)."`
 	TrustedProxies []string     `yaml:"trusted_proxies" doc:"Networks whose X-Forwarded-* fields are believed."`
 	Limits         LimitsConfig `yaml:"limits" doc:"What a client may ask of the gateway."`
 	Drain          DrainConfig  `yaml:"drain" doc:"How the gateway stops."`
@@ -45,6 +46,8 @@ type LimitsConfig struct {
 	IdleTimeout      units.Duration `yaml:"idle_timeout" default:"60s" min:"10ms" doc:"A connection without a request."`
 	Connections      int            `yaml:"connections" default:"20000" min:"1" doc:"Connections at once."`
 	ConnectionsPerIP int            `yaml:"connections_per_ip" default:"0" min:"0" doc:"Connections of one address at once; 0: not limited."`
+
+	Streams int `yaml:"streams" default:"128" min:"1" max:"10000" doc:"Requests at once on one HTTP/2 connection."`
 
 	FailedTokensPerIP units.Share `yaml:"failed_tokens_per_ip" default:"1%" doc:"How much of one processor the failing tokens of one address may take; then tokens from it that were not seen before are 429 until it is paid back. As much again for proofs (DPoP), and for passwords. 0%: not limited."`
 }

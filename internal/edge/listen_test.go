@@ -151,12 +151,12 @@ func TestListenTLS(t *testing.T) {
 	if p := client.ConnectionState().NegotiatedProtocol; p != "http/1.1" {
 		t.Errorf("ALPN chose %q", p)
 	}
-	tc, _, err := tlsConfig(cfg.TLS, nil)
+	tc, _, err := tlsConfig(cfg.TLS, nil, "http/1.1")
 	if err != nil || tc.MinVersion != tls.VersionTLS13 {
 		t.Errorf("%v, version %x", err, tc.MinVersion)
 	}
 	cfg.TLS.MinVersion = "1.2"
-	if tc, _, _ = tlsConfig(cfg.TLS, nil); tc.MinVersion != tls.VersionTLS12 {
+	if tc, _, _ = tlsConfig(cfg.TLS, nil, "http/1.1"); tc.MinVersion != tls.VersionTLS12 {
 		t.Errorf("version %x", tc.MinVersion)
 	}
 }

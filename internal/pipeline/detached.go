@@ -23,7 +23,7 @@ func (x *Exchange) Detach(body []byte) *Detached {
 	d.Begin(&d.request, &d.response, nil)
 	d.Peer, d.PeerIP, d.ClientIP, d.Secure, d.TLS = x.Peer, bytes.Clone(x.PeerIP), x.ClientIP, x.Secure, x.TLS
 	d.Hops, d.Asked, d.ID = bytes.Clone(x.Hops), bytes.Clone(x.Asked), bytes.Clone(x.ID)
-	d.Trace = x.Trace
+	d.Trace, d.HTTP2 = x.Trace, x.HTTP2
 	d.Trace.State = bytes.Clone(x.Trace.State)
 	d.Start, d.Deadline = x.Start, x.Deadline
 	d.Route, d.Client = x.Route, x.Client
@@ -53,7 +53,7 @@ func (d *Detached) Deliver(x *Exchange) {
 	} else {
 		x.Response.SetBody(r.body)
 	}
-	x.Effect = max(x.Effect, d.Effect)
+	x.Effect, x.Trailers = max(x.Effect, d.Effect), d.Trailers
 	x.Attempt.Join(d.Attempt)
 	d.liveness = x.liveness
 	x.AtEnd(func(x *Exchange, end End) {

@@ -42,6 +42,10 @@ type Exchange struct {
 	Keyed    bool // a claim is held: the client's leaving does not stop the work, nothing is sent twice, the deadline bounds the body
 	Replayed bool // the answer comes from the store
 
+	HTTP2           bool      // the client's connection is HTTP/2: trailers reach it, and it can be read from and written to at once
+	RequestTrailers *Trailers // of the request, complete with its body's io.EOF; nil: the edge reads none
+	Trailers        *Trailers // of the answer: the end sets it with a body that may have them, the edge sends them after the body
+
 	liveness Liveness
 	ends     [8]func(*Exchange, End)
 	nends    int
@@ -147,6 +151,15 @@ type End struct {
 // Gone reports that the client left. It costs a system call on h1: ask only after a wait.
 func (x *Exchange) Gone() bool { return x.liveness != nil && x.liveness.Gone() }
 
+// Left is closed when the client leaves. It is nil on an edge that can only be asked: see Gone. It also closes when the
+// exchange is over. A keyed exchange goes on all the same.
+func (x *Exchange) Left() <-chan struct{} {
+	if l, ok := x.liveness.(interface{ Left() <-chan struct{} }); ok {
+		return l.Left()
+	}
+	return nil
+}
+
 // AtEnd has f run once, after the last byte of the answer, in the reverse order of registration. f must not be a fresh
 // closure on the hot path; keep one per layer. More than eight are a programming error.
 func (x *Exchange) AtEnd(f func(*Exchange, End)) {
@@ -166,7 +179,7 @@ func (x *Exchange) Abandon(mark int, end End) {
 		x.nends--
 		x.ends[x.nends](x, end)
 	}
-	x.Attempt.Broken, x.Attempt.At = false, time.Time{}
+	x.Attempt.Broken, x.Attempt.At, x.Trailers = false, time.Time{}, nil
 }
 
 // Begin readies a pooled exchange for a request. The edge calls it and fills in the facts it knows.
@@ -181,6 +194,7 @@ func (x *Exchange) Begin(req Request, resp Response, live Liveness) {
 	x.Outgoing.reset()
 	x.Switch = Switch{}
 	x.Keyed, x.Replayed, x.nends = false, false, 0
+	x.HTTP2, x.RequestTrailers, x.Trailers = false, nil, nil
 }
 
 // Finish runs what AtEnd registered. The edge calls it once, after the last byte.

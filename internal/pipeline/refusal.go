@@ -105,6 +105,28 @@ func (r Refusal) GRPC() int { return r.row().grpc }
 // CountsAgainstUpstream reports whether a breaker judges this refusal as the upstream's failure.
 func (r Refusal) CountsAgainstUpstream() bool { return r.row().counts }
 
+// RetryAfter is what Retry-After says in seconds, asked or, of a refusal that passes by itself, at least 1. 0: nothing is
+// said.
+func (r Refusal) RetryAfter(asked int) int {
+	if asked == NoRetryAfter {
+		return 0
+	}
+	switch r {
+	case UpstreamOpen, Overloaded, StoreUnavailable, AuthUnavailable, Draining, RateLimited:
+		return max(asked, 1)
+	}
+	return asked
+}
+
+// NeverStored: what was true for this client or this moment only must not be kept by a cache in between.
+func (r Refusal) NeverStored() bool {
+	switch r {
+	case Unauthenticated, InProgress, OutcomeUnknown, ResultUnavailable, KeyReused, KeyMissing, KeyInvalid, StoreUnavailable:
+		return true
+	}
+	return false
+}
+
 // Refusals lists every kind, for tables in tests, metrics and docs.
 func Refusals() []Refusal {
 	all := make([]Refusal, 0, refusals)

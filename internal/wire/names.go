@@ -163,3 +163,9 @@ func HopByHop(name []byte) bool {
 	}
 	return false
 }
+
+// TrailerAllowed reports whether a field may follow a body: not those that frame, route, authenticate or describe a message
+// (RFC 9110 6.5.1), nor those of one connection.
+func TrailerAllowed(name []byte) bool {
+	return len(name) > 0 && allOf(name, charToken) && (roleOf(name) == roleOther || EqualFold(name, "Content-Digest"))
+}

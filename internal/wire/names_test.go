@@ -70,3 +70,16 @@ func TestEqualFold(t *testing.T) {
 		}
 	}
 }
+
+func TestTrailerAllowed(t *testing.T) {
+	for _, name := range []string{"Grpc-Status", "grpc-message", "X-Sum", "Server-Timing", "Content-Digest", "my_metadata-bin"} {
+		if !TrailerAllowed([]byte(name)) {
+			t.Errorf("%s is kept off", name)
+		}
+	}
+	for _, name := range []string{"", "Content-Length", "transfer-encoding", "Host", "Authorization", "Cookie", "Connection", "TE", "Trailer", "X-Forwarded-For", "Content-Type", "Idempotency-Key", ":status", "a b", "x\r\ny"} {
+		if TrailerAllowed([]byte(name)) {
+			t.Errorf("%s may follow a body", name)
+		}
+	}
+}

@@ -23,6 +23,7 @@ func (c *conn) Close() error {
 	err := c.Conn.Close()
 	c.spare = c.spare.release()
 	c.edge.conns.remove(c)
+	c.leave()
 	return err
 }
 
@@ -33,6 +34,7 @@ func (c *conn) kill() error {
 	}
 	err := c.socket.Close()
 	c.edge.conns.remove(c)
+	c.leave()
 	return err
 }
 

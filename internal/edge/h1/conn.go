@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/oncegate/oncegate/internal/edge"
 	"github.com/oncegate/oncegate/internal/failpoint"
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
@@ -24,7 +25,8 @@ const (
 type conn struct {
 	net.Conn // as fasthttp reads and writes it: TCP or TLS
 	edge     *Edge
-	socket   net.Conn // below TLS
+	socket   net.Conn     // below TLS
+	seat     *edge.Socket // of the port; nil: accepted without one
 	live     liveness
 	peer     netip.AddrPort
 	peerIP   []byte
@@ -103,7 +105,7 @@ func (c *conn) readHead(p []byte) (int, error) {
 	}
 	n, err := c.Conn.Read(p)
 	if err != nil && c.secure && c.phase.Load() == phaseNew {
-		c.edge.handshakes.failed(c.edge.log, err)
+		c.edge.handshakes.Failed(c.edge.log, err)
 	}
 	if err != nil && c.woken(err) {
 		if c.phase.Load() != phaseHead && !c.live.readable() {

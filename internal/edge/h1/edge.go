@@ -49,7 +49,7 @@ type Edge struct {
 	memory   memory
 	conns    registry
 
-	handshakes handshakes
+	handshakes edge.Handshakes
 	voucher    voucher // nil: the port asks for no certificates
 
 	ctx      context.Context

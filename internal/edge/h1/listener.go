@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/oncegate/oncegate/internal/edge"
 )
 
 // listener hands connections to fasthttp: counted, and as our own type. What is above a limit is closed at once, without an
@@ -50,6 +52,9 @@ func (e *Edge) adopt(nc net.Conn) *conn {
 	if t, ok := nc.(*tls.Conn); ok {
 		c.socket, c.secure = t.NetConn(), true
 	}
+	if s, ok := c.socket.(*edge.Socket); ok {
+		c.sit(s)
+	}
 	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		p := a.AddrPort()
 		c.peer = netip.AddrPortFrom(p.Addr().Unmap().WithZone(""), p.Port())
@@ -57,9 +62,27 @@ func (e *Edge) adopt(nc net.Conn) *conn {
 	}
 	c.live.init(c.socket)
 	if !e.conns.add(c, e.stopping.Load) {
+		c.leave()
 		return nil
 	}
 	return c
+}
+
+// sit takes a connection over from the port: what was read to find out its protocol is the beginning of its first head.
+func (c *conn) sit(s *edge.Socket) {
+	c.seat, c.socket, c.now = s, s.Conn, s.Accepted
+	if !c.secure {
+		c.Conn = s.Conn
+		c.spare = c.spare.putBack(s.Take())
+		c.headBy = s.Accepted.Add(c.edge.limits.read)
+	}
+}
+
+// leave gives the connection's seat back.
+func (c *conn) leave() {
+	if c.seat != nil {
+		c.seat.Release()
+	}
 }
 
 // registry knows all open connections.

@@ -192,39 +192,16 @@ func (ex *exchange) refuse(err error) {
 	fast.SetStatusCode(status)
 	fast.Header.SetContentTypeBytes(problemType)
 	fast.Header.SetContentEncodingBytes(nil)
-	if after := retryAfter(ex.kind, p.RetryAfter); after > 0 {
+	if after := ex.kind.RetryAfter(p.RetryAfter); after > 0 {
 		ex.resp.Del("Retry-After")
 		var digits [20]byte
 		fast.Header.AddBytesV("Retry-After", strconv.AppendInt(digits[:0], int64(after), 10))
 	}
-	if neverStored(ex.kind) || p.Executed != pipeline.ExecutedUnsaid {
+	if ex.kind.NeverStored() || p.Executed != pipeline.ExecutedUnsaid {
 		ex.resp.Del("Cache-Control")
 		fast.Header.AddBytesV("Cache-Control", noStore)
 	}
 	ex.text = pipeline.AppendProblem(ex.text[:0], ex.kind, ex.ID, p)
 	fast.SetBodyRaw(ex.text)
 	ex.resp.length = int64(len(ex.text))
-}
-
-// retryAfter is at least 1 for refusals that pass by themselves; 0: nothing is said.
-func retryAfter(kind pipeline.Refusal, asked int) int {
-	if asked == pipeline.NoRetryAfter {
-		return 0
-	}
-	switch kind {
-	case pipeline.UpstreamOpen, pipeline.Overloaded, pipeline.StoreUnavailable, pipeline.AuthUnavailable, pipeline.Draining,
-		pipeline.RateLimited:
-		return max(asked, 1)
-	}
-	return asked
-}
-
-// neverStored: what was true for this client or this moment only must not be kept by a cache in between.
-func neverStored(kind pipeline.Refusal) bool {
-	switch kind {
-	case pipeline.Unauthenticated, pipeline.InProgress, pipeline.OutcomeUnknown, pipeline.ResultUnavailable,
-		pipeline.KeyReused, pipeline.KeyMissing, pipeline.KeyInvalid, pipeline.StoreUnavailable:
-		return true
-	}
-	return false
 }
