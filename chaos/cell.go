@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -23,6 +24,7 @@ type Cell struct {
 	Route     string        // "" is /w
 	Ops       int           // operations at least; 0: 48
 	Rounds    int           // faults; the work goes on until they are done. 0: as many as the work leaves time for
+	Workers   int           // clients at once; 0: the usual number
 	Pace      time.Duration // between two operations of a client
 	Rest      time.Duration // between the work and the last questions
 	Tags      string        // of the gateway's build besides failpoint
@@ -244,7 +246,7 @@ func (w *work) produce(r *rand.Rand, ended <-chan struct{}) <-chan Op {
 // each runs f for every operation, some at once.
 func (w *work) each(ops <-chan Op, f func(Op, *rand.Rand)) {
 	var group sync.WaitGroup
-	for worker := range workers {
+	for worker := range cmp.Or(w.cell.Workers, workers) {
 		r := rand.New(rand.NewPCG(w.seed, 100+uint64(worker)))
 		group.Go(func() {
 			for op := range ops {

@@ -24,7 +24,7 @@ var mutants = []struct {
 		return Cell{Point: "K6", Topology: RedisAlone(2, "always"), Behaviour: "ok", Habit: Sequential, Rest: Lease + 2*time.Second}
 	}},
 	{"mutant_blind_finish", func() Cell {
-		return Cell{Topology: RedisAlone(2, "always"), Faults: []string{RedisLose}, Rounds: 20, Behaviour: Lingers.Name, Habit: Storm}
+		return Cell{Topology: RedisAlone(2, "always"), Faults: []string{RedisLose}, Rounds: 20, Workers: 18, Behaviour: Lingers.Name, Habit: Storm}
 	}},
 	{"mutant_fail_open", func() Cell {
 		return Cell{Topology: RedisAlone(2, "always"), Faults: []string{RedisKill}, Rounds: 3, Behaviour: "ok", Habit: Sequential}
