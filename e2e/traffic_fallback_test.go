@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -24,8 +25,9 @@ func newFickle(t *testing.T) *fickle {
 		case "503":
 			w.Header().Set("Retry-After", "9")
 			w.WriteHeader(503)
-		case "404":
-			w.WriteHeader(404)
+		case "404", "500":
+			code, _ := strconv.Atoi(f.what.Load().(string))
+			w.WriteHeader(code)
 		case "reset":
 			panic(http.ErrAbortHandler)
 		case "silent":
@@ -139,7 +141,7 @@ func (g *gateway) force(upstream, state string) {
 // Why a breaker is open stands in the API, the log and a metric; while it is, an arm of a split is passed over.
 func TestTrafficBreakersExplainThemselves(t *testing.T) {
 	bad := newFickle(t)
-	bad.what.Store("503")
+	bad.what.Store("500") // a 503 with Retry-After would say nothing about its health
 	good := branded(t, "good")
 	g := begin(t, fmt.Sprintf(`upstreams: { bad: { targets: [%q], breaker: { minimum: 5, open: 1m, max_open: 1m } }, good: { targets: [%q] } }
 routes:
@@ -147,7 +149,7 @@ routes:
   - { id: s, match: { path: /s }, auth: none, to: { split: [{ upstream: bad, weight: 1000 }, { upstream: good, weight: 1 }] } }
 `, bad.url, good.url))
 	for range 5 {
-		g.want(503, "", "GET", "/r", "")
+		g.want(500, "", "GET", "/r", "")
 	}
 	g.want(503, "upstream-open", "GET", "/r", "")
 	for range 20 {
