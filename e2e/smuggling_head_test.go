@@ -97,7 +97,7 @@ func versions() (all []attack) {
 // protocols: other protocols on the port, and wishes to go on in them.
 func protocols() []attack {
 	return []attack{
-		{name: "preface of HTTP/2", in: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"},
+		{name: "preface of HTTP/2", in: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", want: framed},
 		{name: "preface, half of it", in: "PRI * HTTP/2.0\r\nHost: a\r\n\r\n"},
 		{name: "preface as HTTP/1.1", in: "PRI * HTTP/1.1\r\nHost: a\r\n\r\nSM\r\n\r\n"},
 		{name: "TLS", in: "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("x", 64)},
