@@ -38,7 +38,7 @@ fuzz: ## every fuzz target there is, each for FUZZTIME
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz $$(cd internal && grep -rno --include=*_test.go '^func Fuzz[A-Za-z]*' . | sed -E 's#^\./(.*)/[^/]*:[0-9]+:func (.*)#\1:\2#')
 
 fuzz-short:
-	@FUZZTIME=6s scripts/fuzz $(FUZZ)
+	@FUZZTIME=4s scripts/fuzz $(FUZZ)
 
 bench: ## ratios measured in one run, for docs/performance.md
 	$(GO) run ./bench
