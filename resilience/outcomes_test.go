@@ -36,7 +36,7 @@ func outcomes() []outcome {
 	script := func(answers ...string) func() func(*peer) {
 		return func() func(*peer) { return turns(answers...) }
 	}
-	refused := func(t *testing.T) string { return "http://" + freePort(t) }
+	refused := func(t *testing.T) string { return "http://" + refusing(t) }
 	failed, late := "upstream-failed", "upstream-timeout"
 	last := func(code, fields string) func() func(*peer) { return script(status(code, fields, "of the upstream")) }
 	return []outcome{
@@ -245,7 +245,7 @@ func TestOutcomeOwnRefusals(t *testing.T) {
 func TestOutcomeCallsBeside(t *testing.T) {
 	t.Parallel()
 	slow := scripted(t, turns("...", fine))
-	dead := "http://" + freePort(t)
+	dead := "http://" + refusing(t)
 	g := begin(t, "", up("hedged", ", retry: { attempts: 1, hedge: { after: 30ms } }, breaker: { minimum: 10000 }", slow.url)+
 		up("plain", ", breaker: { minimum: 10000 }", scripted(t, gives(fine)).url)+up("copied", ", breaker: { minimum: 1 }", dead),
 		route("hedged", "/hedged", "", "hedged")+"  - { id: mirrored, match: { path: /mirrored }, auth: none, to: { upstream: plain, mirror: { upstream: copied } } }\n")

@@ -43,7 +43,7 @@ func TestU44MirrorsCostNothing(t *testing.T) {
 	if n := o.count(); n != 25 {
 		t.Errorf("the upstream saw %d of 25", n)
 	}
-	dead := begin(t, "", up("up", "", o.url)+up("copy", "", "http://"+freePort(t)), fmt.Sprintf(mirrored, ""))
+	dead := begin(t, "", up("up", "", o.url)+up("copy", "", "http://"+refusing(t)), fmt.Sprintf(mirrored, ""))
 	dead.want(200, "", "GET", "/x", "")
 	dead.eventually("the failed copy", func() bool { return dead.copies("failed") == 1 })
 }

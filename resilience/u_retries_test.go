@@ -27,7 +27,7 @@ func TestU01PostIsNotSentAgain(t *testing.T) {
 func TestU02RefusedPostGoesElsewhere(t *testing.T) {
 	t.Parallel()
 	o := scripted(t, gives(fine))
-	dead := "http://" + freePort(t)
+	dead := "http://" + refusing(t)
 	g := begin(t, "", up("plain", "", dead, o.url)+up("again", again, dead, o.url), route("plain", "/plain", "", "plain")+route("again", "/again", "", "again"))
 	for range 4 {
 		g.want(200, "", "POST", "/plain", "body")
@@ -95,7 +95,7 @@ func TestU05StreamedBodyIsNotSentAgain(t *testing.T) {
 func TestU06RefusedDialKeepsTheBody(t *testing.T) {
 	t.Parallel()
 	o := scripted(t, gives(fine))
-	dead := "http://" + freePort(t)
+	dead := "http://" + refusing(t)
 	g := begin(t, "", up("plain", "", dead, o.url)+up("again", again, dead, o.url), route("plain", "/plain", "", "plain")+route("again", "/again", "", "again"))
 	body := strings.Repeat("all of it ", 20000)
 	for _, path := range []string{"/plain", "/again", "/plain", "/again"} {
