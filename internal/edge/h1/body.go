@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/oncegate/oncegate/internal/edge"
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
 
@@ -125,8 +126,8 @@ func (b *body) decode(c *conn, p []byte) (n int, more bool, err error) {
 
 // fill waits for more bytes and holds them.
 func (c *conn) fill() error {
-	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
+	buf := edge.Buffers.Get().(*[]byte)
+	defer edge.Buffers.Put(buf)
 	n, err := c.readBody((*buf)[:4<<10])
 	if n == 0 {
 		return err
@@ -166,8 +167,8 @@ func (b *body) canSkip(c *conn) bool {
 	case b.kind == bodySized:
 		return b.left <= keepUnread
 	}
-	drop := buffers.Get().(*[]byte)
-	defer buffers.Put(drop)
+	drop := edge.Buffers.Get().(*[]byte)
+	defer edge.Buffers.Put(drop)
 	for more := false; !more && b.err == nil; {
 		_, more, b.err = b.decode(c, *drop)
 	}
@@ -183,8 +184,8 @@ func (b *body) skipRest(c *conn) bool {
 	if _, ok := b.whole(c); ok {
 		return true
 	}
-	drop := buffers.Get().(*[]byte)
-	defer buffers.Put(drop)
+	drop := edge.Buffers.Get().(*[]byte)
+	defer edge.Buffers.Put(drop)
 	by := time.Now().Add(c.edge.limits.read)
 	for b.err == nil && time.Now().Before(by) {
 		_, _ = b.read(c, *drop)

@@ -90,11 +90,11 @@ func TestBuffer(t *testing.T) {
 		c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(body), body)).answer("POST").is(t, 200, body)
 		c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(body), body)).answer("POST").is(t, 200, body)
 	}
-	if n := s.memory.used.Load(); n != 0 {
+	if n := s.memory.Used(); n != 0 {
 		for range 4 {
 			s.ended()
 		}
-		if n = s.memory.used.Load(); n != 0 {
+		if n = s.memory.Used(); n != 0 {
 			t.Errorf("%d bytes stay counted", n)
 		}
 	}
@@ -119,13 +119,13 @@ func TestMemoryBudget(t *testing.T) {
 		_, err := x.Request.Buffer(1 << 20)
 		return err
 	})
-	s.memory.max = 100 << 10
+	s.memory.Max = 100 << 10
 	c := s.dial()
 	c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n").answer("POST").problem(t, pipeline.Overloaded)
 	s.dial().send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n30000\r\n"+strings.Repeat("x", 0x30000)).answer("POST").problem(t, pipeline.Overloaded)
 	s.ended()
-	if e := s.ended(); s.memory.used.Load() != 0 {
-		t.Errorf("%d bytes stay counted, %+v", s.memory.used.Load(), e)
+	if e := s.ended(); s.memory.Used() != 0 {
+		t.Errorf("%d bytes stay counted, %+v", s.memory.Used(), e)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"net"
 	"time"
+
+	"github.com/oncegate/oncegate/internal/edge"
 )
 
 const (
@@ -53,8 +55,8 @@ func (c *conn) drainAndClose() {
 	default:
 		return
 	}
-	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
+	buf := edge.Buffers.Get().(*[]byte)
+	defer edge.Buffers.Put(buf)
 	by := time.Now().Add(lingerTotal)
 	for total := 0; total < lingerBytes; {
 		now := time.Now()

@@ -46,7 +46,7 @@ type Edge struct {
 	blank    fasthttp.ResponseHeader // an empty one with the server's settings
 	learnt   atomic.Bool
 	learning sync.Mutex
-	memory   memory
+	memory   edge.Memory
 	conns    registry
 
 	handshakes edge.Handshakes
@@ -83,7 +83,7 @@ func New(cfg edge.Config, handler pipeline.Handler, lg *slog.Logger) (*Edge, err
 		header: int(l.Header), headers: l.Headers, body: int64(l.Body),
 		read: time.Duration(l.ReadTimeout), write: time.Duration(l.WriteTimeout), idle: time.Duration(l.IdleTimeout),
 	}
-	e.memory.max = max(maxBuffered, 8*e.limits.body)
+	e.memory.Max = max(maxBuffered, 8*e.limits.body)
 	e.conns.init(l.Connections, l.ConnectionsPerIP, func(n int) {
 		e.log.Warn("connections refused: listen.limits.connections or connections_per_ip is reached", "since_last", n)
 	})

@@ -26,7 +26,7 @@ func (r *request) begin(method []byte, limit int64) {
 
 func (r *request) end() {
 	if r.owned {
-		r.ex.edge.memory.free(r.buf)
+		r.ex.edge.memory.Free(r.buf)
 	}
 	r.buf, r.method = nil, nil
 }
@@ -139,7 +139,7 @@ func (r *request) collect(max int64) error {
 			room = int(step)
 		}
 		var ok bool
-		if r.buf, ok = r.ex.edge.memory.grow(r.buf, room, max+1); !ok {
+		if r.buf, ok = r.ex.edge.memory.Grow(r.buf, room, max+1); !ok {
 			return pipeline.Overloaded
 		}
 		n, err := r.read(r.buf[len(r.buf):cap(r.buf)])

@@ -7,6 +7,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/oncegate/oncegate/internal/edge"
 	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/wire"
 )
@@ -42,8 +43,8 @@ func (ex *exchange) switchOver(err error) bool {
 
 // writeSwitch sends the head; false when the client is gone.
 func (ex *exchange) writeSwitch() bool {
-	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
+	buf := edge.Buffers.Get().(*[]byte)
+	defer edge.Buffers.Put(buf)
 	b := append((*buf)[:0], "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"...)
 	ex.resp.EachField(func(name, value []byte) {
 		if wire.HopByHop(name) || wire.EqualFold(name, "Content-Length") || wire.EqualFold(name, "Content-Type") && len(value) == 0 {

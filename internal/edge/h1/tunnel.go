@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/oncegate/oncegate/internal/edge"
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
 
@@ -70,15 +71,15 @@ func (d *direction) run() {
 		}
 		switch { // a large buffer is held only while reads fill what they are given
 		case n == len(buf) && large == nil:
-			large = buffers.Get().(*[]byte)
+			large = edge.Buffers.Get().(*[]byte)
 			buf = *large
 		case n < len(buf) && large != nil:
-			buffers.Put(large)
+			edge.Buffers.Put(large)
 			buf, large = small, nil
 		}
 	}
 	if large != nil {
-		buffers.Put(large)
+		edge.Buffers.Put(large)
 	}
 }
 

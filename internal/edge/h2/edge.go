@@ -39,7 +39,7 @@ type Edge struct {
 	proxies *wire.Proxies
 	log     *slog.Logger
 	limits  limits
-	memory  memory
+	memory  edge.Memory
 	server  http.Server
 	voucher voucher // nil: the port asks for no certificates
 
@@ -81,7 +81,7 @@ func New(cfg edge.Config, handler pipeline.Handler, lg *slog.Logger) (*Edge, err
 	e.limits = limits{
 		header: int(l.Header), headers: l.Headers, body: int64(l.Body), read: l.ReadTimeout.Std(), write: l.WriteTimeout.Std(),
 	}
-	e.memory.max = max(maxBuffered, 8*e.limits.body)
+	e.memory.Max = max(maxBuffered, 8*e.limits.body)
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	protocols := new(http.Protocols)
 	protocols.SetHTTP2(true)

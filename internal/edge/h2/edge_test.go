@@ -160,8 +160,8 @@ func TestBodies(t *testing.T) {
 			t.Errorf("%+v: %+v", c, end)
 		}
 	}
-	if s.memory.used.Load() != 0 {
-		t.Errorf("%d bytes of buffers are still counted", s.memory.used.Load())
+	if s.memory.Used() != 0 {
+		t.Errorf("%d bytes of buffers are still counted", s.memory.Used())
 	}
 }
 

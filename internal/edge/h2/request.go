@@ -95,7 +95,7 @@ func agrees(q *http.Request) bool {
 
 func (r *request) end() {
 	if r.buf != nil {
-		r.ex.edge.memory.free(r.buf)
+		r.ex.edge.memory.Free(r.buf)
 	}
 	r.buf = nil
 	if cap(r.raw) > maxKept {
@@ -239,7 +239,7 @@ func (r *request) collect(max int64) error {
 			room = int(step)
 		}
 		var ok bool
-		if r.buf, ok = r.ex.edge.memory.grow(r.buf, room, max+1); !ok {
+		if r.buf, ok = r.ex.edge.memory.Grow(r.buf, room, max+1); !ok {
 			return pipeline.Overloaded
 		}
 		n, err := r.read(r.buf[len(r.buf):cap(r.buf)])

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/oncegate/oncegate/internal/edge"
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
 
@@ -44,8 +45,8 @@ func (ex *exchange) prompt() bool {
 
 func (ex *exchange) copy(writes *pauses, rc *http.ResponseController) error {
 	r := &ex.resp
-	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
+	buf := edge.Buffers.Get().(*[]byte)
+	defer edge.Buffers.Put(buf)
 	for r.size < 0 || ex.sent < r.size {
 		n, err := r.stream.Read(*buf)
 		if n > 0 {

@@ -1,0 +1,40 @@
+package edge
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// CopyBuffer is the size of what Buffers holds.
+const CopyBuffer = 32 << 10
+
+// Buffers are for copying between sockets, of both edges.
+var Buffers = sync.Pool{New: func() any { b := make([]byte, CopyBuffer); return &b }}
+
+// Memory bounds what the exchanges of an edge together hold in buffered bodies.
+type Memory struct {
+	Max int64
+
+	used atomic.Int64
+}
+
+// Grow gives b room for at least n more bytes, from the budget; false when it is spent. limit bounds the size.
+func (m *Memory) Grow(b []byte, n int, limit int64) ([]byte, bool) {
+	if cap(b)-len(b) >= n {
+		return b, true
+	}
+	size := max(int64(len(b)+n), min(int64(2*cap(b)), limit))
+	if m.used.Add(size-int64(cap(b))) > m.Max {
+		m.used.Add(int64(cap(b)) - size)
+		return b, false
+	}
+	grown := make([]byte, len(b), size)
+	copy(grown, b)
+	return grown, true
+}
+
+// Free gives b back.
+func (m *Memory) Free(b []byte) { m.used.Add(-int64(cap(b))) }
+
+// Used is what is held now, in bytes.
+func (m *Memory) Used() int64 { return m.used.Load() }
