@@ -114,11 +114,10 @@ func TestInjection03Resets(t *testing.T) {
 	in := inject(t, 3, "RST after 0, 1 and all bytes of a request: nothing unsafe is sent twice")
 	methods := []string{"GET", "HEAD", "PUT", "DELETE", "POST", "PATCH"}
 	for _, after := range []int{0, 1, -1} {
-		first := make([]byte, 1)
 		o := scripted(t, func(p *peer) {
 			switch after {
 			case 1:
-				_, _ = p.Read(first[:1])
+				_, _ = p.Read(make([]byte, 1))
 			case -1:
 				p.request()
 			}
