@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/oncegate/oncegate/internal/edge"
 	"github.com/oncegate/oncegate/internal/flags"
@@ -37,8 +38,12 @@ func (r *Result) Files() error {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Document.Upstreams)) {
-		if ca := r.Document.Upstreams[name].TLS.CA; ca != "" {
-			checkRoots(found.Key("upstreams").Key(name).Key("tls").Key("ca"), ca)
+		at, t := found.Key("upstreams").Key(name).Key("tls"), r.Document.Upstreams[name].TLS
+		if t.CA != "" {
+			checkRoots(at.Key("ca"), t.CA)
+		}
+		if t.Cert != "" && t.Key != "" {
+			checkPair(at.Key("cert"), t.Cert, t.Key)
 		}
 	}
 	if t := r.Document.State.Redis.TLS; t != nil && t.CA != "" && r.Document.State.Store == "redis" {
@@ -77,6 +82,17 @@ func (r *Result) checkFlags(found units.Problems) {
 				at.Unknown("flag", arm.When.Flag, sortedNames(known))
 			}
 		}
+	}
+}
+
+// checkPair: a client certificate that has ended is refused by whom it is shown to.
+func checkPair(p units.Problems, cert, key string) {
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	switch {
+	case err != nil:
+		p.Add("can't load %s with %s: %s", cert, key, reason(err))
+	case pair.Leaf != nil && time.Now().After(pair.Leaf.NotAfter):
+		p.Add("%s ended at %s", cert, pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
 }
 

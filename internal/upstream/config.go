@@ -17,11 +17,12 @@ type Config struct {
 	Connections ConnectionsConfig `yaml:"connections" doc:"The pool of each target."`
 	Health      *HealthConfig     `yaml:"health" doc:"Active health checks; {} takes the defaults."`
 	TLS         TLSConfig         `yaml:"tls" doc:"TLS to the targets."`
+	HTTP2       bool              `yaml:"http2" default:"false" doc:"https targets are called over HTTP/2; without it HTTP/1.1. h2c, grpc and grpcs mean HTTP/2 by themselves."`
 }
 
 // TargetConfig is one target: a URL, or a URL with a weight.
 type TargetConfig struct {
-	URL    string `yaml:"url" required:"true" doc:"http://host:port; https and more schemes as they are built."`
+	URL    string `yaml:"url" required:"true" doc:"scheme://host:port: http and https (HTTP/1.1, see http2), h2c and grpc (HTTP/2 without TLS), grpcs (HTTP/2 with TLS)."`
 	Weight int    `yaml:"weight" default:"1" min:"1" max:"1000" doc:"Its part of the calls."`
 }
 
@@ -44,9 +45,9 @@ type ConnectionsConfig struct {
 
 // TLSConfig is TLS to the targets.
 type TLSConfig struct {
-	CA         string `yaml:"ca" doc:"File of trusted roots; none: the system's."`
-	Cert       string `yaml:"cert" later:"true" doc:"Client certificate."`
-	Key        string `yaml:"key" later:"true" doc:"Its key."`
+	CA         string `yaml:"ca" doc:"File of trusted roots; none: the system's. Files are read again when they change."`
+	Cert       string `yaml:"cert" doc:"File of the client certificate, with its chain, that targets are shown when they ask for one."`
+	Key        string `yaml:"key" doc:"File of its key."`
 	ServerName string `yaml:"server_name" doc:"Name that the certificate must have; by default the target's host."`
 }
 
@@ -54,7 +55,7 @@ type TLSConfig struct {
 type DNSConfig struct {
 	Name     string         `yaml:"name" required:"true" nonempty:"true" doc:"DNS name whose addresses are the targets."`
 	Port     int            `yaml:"port" required:"true" min:"1" max:"65535" doc:"Port of every address."`
-	Scheme   string         `yaml:"scheme" default:"http" enum:"http https" doc:"How the targets are called; certificates must be valid for the name."`
+	Scheme   string         `yaml:"scheme" default:"http" enum:"http https h2c grpc grpcs" doc:"How the targets are called; certificates must be valid for the name."`
 	Refresh  units.Duration `yaml:"refresh" default:"10s" min:"100ms" max:"1h" doc:"How often the name is looked up."`
 	Keep     int            `yaml:"keep" default:"30" min:"0" doc:"Look-ups in a row that find no address before the last ones are given up; 0: never. Servers that fail never end them."`
 	Family   string         `yaml:"family" default:"any" enum:"any ipv4 ipv6" doc:"Which addresses are used."`
@@ -72,7 +73,8 @@ type EjectionConfig struct {
 
 // HealthConfig is active checks.
 type HealthConfig struct {
-	Type      string         `yaml:"type" default:"http" enum:"http tcp grpc" doc:"http asks for path, tcp only connects."`
+	Type      string         `yaml:"type" default:"http" enum:"http tcp grpc" doc:"http asks for path, tcp only connects, grpc asks grpc.health.v1."`
+	Service   string         `yaml:"service" doc:"Service that a check of type grpc asks for; none: the server as a whole."`
 	Path      string         `yaml:"path" default:"/healthz" doc:"Path that is asked."`
 	Interval  units.Duration `yaml:"interval" default:"5s" min:"100ms" doc:"Time between two checks of a target."`
 	Timeout   units.Duration `yaml:"timeout" default:"1s" min:"1ms" doc:"Time for the answer."`

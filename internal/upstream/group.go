@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -53,7 +54,7 @@ func (g *group) clock() int64 { return balance.Now(time.Now()) }
 func (g *group) nodeLocked(key nodeKey, where endpoint, id *tlsIdentity) *node {
 	n := g.nodes[key]
 	if n == nil {
-		n = &node{group: g, key: key, pool: g.pools.get(key.poolKey, where, id), since: g.clock()}
+		n = &node{group: g, key: key, conns: g.pools.get(key.poolKey, where, id), since: g.clock()}
 		g.nodes[key] = n
 	}
 	return n
@@ -125,9 +126,9 @@ func (g *group) settleLocked() {
 }
 
 func (g *group) check(n *node, t *target, s health.Settings) *check {
-	at := health.Target{Scheme: n.key.scheme, Addr: t.addr, Host: t.host}
+	at := health.Target{Addr: t.addr, Host: t.host, HTTP2: n.key.http2}
 	if t.tls != nil {
-		at.TLS = t.tls.config(t.name)
+		at.TLS = func() *tls.Config { return t.tls.config(t.name, n.key.http2) }
 	}
 	well := !n.sick.Load()
 	return &check{s, g.pools.start(func(ctx context.Context) { health.Run(ctx, s, at, well, report{n, ctx}) })}

@@ -75,7 +75,7 @@ func (u *Upstream) Targets() []TargetInfo {
 
 func (t *target) infoLocked(now time.Time) TargetInfo {
 	n, clock := t.node, balance.Now(now)
-	open, idle := t.pool.Stats()
+	open, idle := t.conns.Stats()
 	i := TargetInfo{URL: t.url, Address: t.addr, Weight: t.weight, Open: open, Idle: idle, InFlight: int(n.load.InFlight()),
 		State: Up, Healthy: !n.sick.Load(), Latency: n.load.Latency(), Failing: n.load.Failing(clock)}
 	i.EjectedErrors, i.EjectedDials = n.record.Ejections()
@@ -116,7 +116,7 @@ func (u *Upstream) Drain(address string, drain bool) (found bool) {
 		t.node.since = g.clock()
 		g.epoch.Add(1)
 		if drain {
-			t.pool.CloseIdle()
+			t.conns.CloseIdle()
 		}
 	}
 	return found
@@ -155,6 +155,8 @@ func healthWords(h *HealthConfig) string {
 		return ""
 	case h.Type == "tcp":
 		return ", checked by connecting every " + h.Interval.String()
+	case h.Type == "grpc":
+		return ", checked by grpc.health.v1 every " + h.Interval.String()
 	}
 	return ", checked at " + h.Path + " every " + h.Interval.String()
 }

@@ -20,7 +20,7 @@ import (
 // New makes the upstream of a snapshot; what is known of its targets comes from pools. rec may be nil. It reads the file of
 // trusted roots. Targets from DNS are those of the last answer, see FirstLook.
 func New(name string, cfg Config, pools *Pools, rec Recorder) (*Upstream, error) {
-	id, err := readTLS(&cfg.TLS)
+	id, err := newIdentity(cfg.TLS, pools.log)
 	if err != nil {
 		return nil, fmt.Errorf("upstream %s: %w", name, err)
 	}
@@ -61,6 +61,7 @@ func (c *Config) places() ([]place, error) {
 		if problem != "" {
 			return nil, fmt.Errorf("target %d: %s", i, problem)
 		}
+		where.http2 = multiplexed(where.scheme) || c.HTTP2 && where.scheme == "https"
 		places[i] = place{where, max(1, t.Weight)}
 	}
 	return places, nil
@@ -80,7 +81,7 @@ func checksOf(cfg *HealthConfig) (*health.Settings, error) {
 	}
 	expect, err := health.ParseStatuses(cfg.Expect)
 	return &health.Settings{
-		TCP: cfg.Type == "tcp", Path: cfg.Path, Expect: expect, Interval: cfg.Interval.Std(), Timeout: cfg.Timeout.Std(),
+		TCP: cfg.Type == "tcp", GRPC: cfg.Type == "grpc", Service: cfg.Service, Path: cfg.Path, Expect: expect, Interval: cfg.Interval.Std(), Timeout: cfg.Timeout.Std(),
 		Unhealthy: cfg.Unhealthy, Healthy: cfg.Healthy,
 	}, err
 }
@@ -98,7 +99,7 @@ func (u *Upstream) replaceLocked(addrs []netip.Addr) {
 	}
 	places := make([]place, len(addrs))
 	for i, a := range addrs {
-		places[i] = place{endpoint{scheme: scheme, addr: net.JoinHostPort(a.String(), port), host: host, name: name}, 1}
+		places[i] = place{endpoint{scheme: scheme, addr: net.JoinHostPort(a.String(), port), host: host, name: name, http2: multiplexed(scheme) || u.cfg.HTTP2 && scheme == "https"}, 1}
 	}
 	u.set.Store(u.makeLocked(places))
 }
@@ -124,7 +125,7 @@ func (u *Upstream) target(s *set, p place, n *node) *target {
 	cfg := &u.cfg
 	t := &target{
 		upstream: u.name, addr: p.addr, host: p.host, name: p.name, url: p.String(), weight: p.weight,
-		node: n, set: s, pool: n.pool, rec: u.rec,
+		node: n, set: s, conns: n.conns, rec: u.rec,
 		limits: h1.Limits{
 			Connect: cfg.Timeout.Connect.Std(), FirstByte: cfg.Timeout.FirstByte.Std(), Try: cfg.Timeout.Try.Std(),
 			IdleBody: cfg.Timeout.IdleBody.Std(), Idle: cfg.Connections.Idle.Std(), Max: cfg.Connections.Max,
@@ -133,7 +134,7 @@ func (u *Upstream) target(s *set, p place, n *node) *target {
 	if cfg.DNS != nil {
 		t.url = p.scheme + "://" + p.addr
 	}
-	if p.scheme == "https" {
+	if encrypted(p.scheme) {
 		t.tls = u.tls
 	}
 	t.limits.Watch = t

@@ -5,7 +5,6 @@ import (
 
 	"github.com/oncegate/oncegate/internal/upstream/balance"
 	"github.com/oncegate/oncegate/internal/upstream/eject"
-	"github.com/oncegate/oncegate/internal/upstream/h1"
 )
 
 // node is what is known of one target of one upstream: its load, its record, its health. It outlives the configurations and the
@@ -13,7 +12,7 @@ import (
 type node struct {
 	group *group
 	key   nodeKey
-	pool  *h1.Pool
+	conns *conns
 	load  balance.Load
 
 	record  eject.Record

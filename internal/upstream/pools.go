@@ -11,7 +11,6 @@ import (
 
 	"github.com/oncegate/oncegate/internal/upstream/balance"
 	"github.com/oncegate/oncegate/internal/upstream/discover"
-	"github.com/oncegate/oncegate/internal/upstream/h1"
 )
 
 // Pools holds what outlives configurations: the connections to all targets, one pool for each identity (scheme, host and port,
@@ -23,8 +22,8 @@ type Pools struct {
 	change sync.Mutex // one change of live targets at a time; taken before any other lock
 
 	mu     sync.Mutex
-	all    map[poolKey]*h1.Pool // bounded by the targets of live documents: Live removes the rest
-	groups map[string]*group    // by the upstream's name
+	all    map[poolKey]*conns // bounded by the targets of live documents: Live removes the rest
+	groups map[string]*group  // by the upstream's name
 
 	running sync.WaitGroup
 	ctx     context.Context
@@ -32,8 +31,9 @@ type Pools struct {
 }
 
 type poolKey struct {
-	scheme, addr, name string // name is for certificates, with https
-	tls                [32]byte
+	addr, name    string // name is for certificates, with TLS
+	secure, http2 bool
+	tls           [32]byte
 }
 
 const expireEvery = time.Second
@@ -43,7 +43,7 @@ func NewPools(log *slog.Logger) *Pools {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	p := &Pools{log: log, all: map[poolKey]*h1.Pool{}, groups: map[string]*group{}}
+	p := &Pools{log: log, all: map[poolKey]*conns{}, groups: map[string]*group{}}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.start(p.expire)
 	return p
@@ -80,7 +80,7 @@ func (g *group) tick(now int64) {
 	live := g.live
 	for _, n := range g.nodes {
 		if n.drained.Load() {
-			n.pool.CloseIdle()
+			n.conns.CloseIdle()
 		}
 	}
 	g.mu.Unlock()
@@ -89,10 +89,10 @@ func (g *group) tick(now int64) {
 	}
 }
 
-func (p *Pools) list() []*h1.Pool {
+func (p *Pools) list() []*conns {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pools := make([]*h1.Pool, 0, len(p.all))
+	pools := make([]*conns, 0, len(p.all))
 	for _, pool := range p.all {
 		pools = append(pools, pool)
 	}
@@ -109,24 +109,21 @@ func (p *Pools) named() []*group {
 	return groups
 }
 
+// keyOf: schemes that mean the same share connections.
 func keyOf(where endpoint, id *tlsIdentity) poolKey {
-	key := poolKey{scheme: where.scheme, addr: where.addr}
-	if where.scheme == "https" {
+	key := poolKey{addr: where.addr, secure: encrypted(where.scheme), http2: where.http2}
+	if key.secure {
 		key.tls, key.name = id.sum, where.name
 	}
 	return key
 }
 
-func (p *Pools) get(key poolKey, where endpoint, id *tlsIdentity) *h1.Pool {
-	dialer := &h1.Dialer{Addr: where.addr}
-	if where.scheme == "https" {
-		dialer.TLS = id.config(where.name)
-	}
+func (p *Pools) get(key poolKey, where endpoint, id *tlsIdentity) *conns {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pool := p.all[key]
 	if pool == nil {
-		pool = h1.NewPool(dialer)
+		pool = newConns(where, id)
 		p.all[key] = pool
 	}
 	return pool
@@ -176,11 +173,11 @@ func (p *Pools) Live(live []*Upstream) {
 
 // sweep closes the pools that no target of a group uses.
 func (p *Pools) sweep() {
-	keep := map[*h1.Pool]poolKey{}
+	keep := map[*conns]poolKey{}
 	for _, g := range p.named() {
 		g.mu.Lock()
 		for _, n := range g.nodes {
-			keep[n.pool] = n.key.poolKey
+			keep[n.conns] = n.key.poolKey
 		}
 		g.mu.Unlock()
 	}

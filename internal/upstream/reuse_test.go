@@ -241,7 +241,7 @@ func TestExpiry(t *testing.T) {
 	if f.connections() != 2 {
 		t.Errorf("%d connections, an expired one was used", f.connections())
 	}
-	r.set.Load().targets[0].pool.Expire(time.Now())
+	r.set.Load().targets[0].conns.Expire(time.Now())
 	if info := r.Targets()[0]; info.Open != 0 || info.InFlight != 0 {
 		t.Errorf("%+v after expiry", info)
 	}

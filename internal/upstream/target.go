@@ -1,14 +1,10 @@
 package upstream
 
 import (
-	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -19,11 +15,21 @@ type endpoint struct {
 	addr   string // host:port to dial
 	host   string // as a Host field names it: the port only when it is not the scheme's own
 	name   string // for the certificate
+	http2  bool   // how it is called
 }
 
 func (e endpoint) String() string { return e.scheme + "://" + e.host }
 
-var defaultPorts = map[string]string{"http": "80", "https": "443"}
+// defaultPorts are those of the schemes. A gRPC target without a port would be a guess.
+var defaultPorts = map[string]string{"http": "80", "https": "443", "h2c": "80"}
+
+var schemes = []string{"http", "https", "h2c", "grpc", "grpcs"}
+
+// encrypted tells that a scheme means TLS.
+func encrypted(scheme string) bool { return scheme == "https" || scheme == "grpcs" }
+
+// multiplexed tells that a scheme means HTTP/2 whatever else is set.
+func multiplexed(scheme string) bool { return scheme == "h2c" || scheme == "grpc" || scheme == "grpcs" }
 
 // parseTarget takes a URL apart. The problem is "" when it is fine; it never shows credentials.
 func parseTarget(text string) (e endpoint, problem string) {
@@ -33,14 +39,9 @@ func parseTarget(text string) (e endpoint, problem string) {
 	}
 	shown := redacted(u)
 	scheme := strings.ToLower(u.Scheme)
-	switch scheme {
-	case "http", "https":
-	case "h2c", "grpc", "grpcs":
-		return e, fmt.Sprintf("%q: scheme %s is not available in this version", shown, scheme)
-	default:
-		return e, fmt.Sprintf("%q is not a URL with the scheme http or https", shown)
-	}
 	switch {
+	case !slices.Contains(schemes, scheme):
+		return e, fmt.Sprintf("%q is not a URL with the scheme http, https, h2c, grpc or grpcs", shown)
 	case u.User != nil:
 		return e, fmt.Sprintf("%q must not hold credentials", shown)
 	case u.Hostname() == "" || u.Opaque != "":
@@ -61,6 +62,9 @@ func endpointOf(scheme string, u *url.URL, shown string) (endpoint, string) {
 	if port == "" {
 		port = defaultPorts[scheme]
 	}
+	if port == "" {
+		return endpoint{}, fmt.Sprintf("%q has no port, and %s has none of its own", shown, scheme)
+	}
 	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
 		return endpoint{}, fmt.Sprintf("%q has a port outside 1 to 65535", shown)
 	}
@@ -78,48 +82,4 @@ func redacted(u *url.URL) string {
 		return u.Scheme + ":"
 	}
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
-}
-
-// tlsIdentity is how the certificates of an upstream are verified; equal sums may share connections.
-type tlsIdentity struct {
-	roots      *x509.CertPool // nil: the system's
-	serverName string
-	sum        [32]byte
-}
-
-func readTLS(cfg *TLSConfig) (*tlsIdentity, error) {
-	id := &tlsIdentity{serverName: cfg.ServerName}
-	var pem []byte
-	if cfg.CA != "" {
-		var err error
-		if pem, err = os.ReadFile(cfg.CA); err != nil {
-			return nil, fmt.Errorf("tls.ca: %w", err)
-		}
-		id.roots = x509.NewCertPool()
-		if !id.roots.AppendCertsFromPEM(pem) {
-			return nil, errors.New("tls.ca: the file holds no certificate in PEM form")
-		}
-	}
-	id.sum = sha256.Sum256(fmt.Appendf(nil, "%t %d %s %s", id.roots != nil, len(cfg.ServerName), cfg.ServerName, pem))
-	return id, nil
-}
-
-func (id *tlsIdentity) config(host string) *tls.Config {
-	name := id.serverName
-	if name == "" {
-		name = host
-	}
-	return &tls.Config{
-		RootCAs: id.roots, ServerName: name, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12,
-		ClientSessionCache: tls.NewLRUClientSessionCache(64),
-	}
-}
-
-// ClientTLS is what other clients of the upstream need to trust it as its calls do; the server's name may be left open.
-func ClientTLS(cfg TLSConfig) (*tls.Config, error) {
-	id, err := readTLS(&cfg)
-	if err != nil {
-		return nil, err
-	}
-	return id.config(""), nil
 }

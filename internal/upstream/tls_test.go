@@ -221,15 +221,15 @@ func TestPoolsAreKeptByIdentity(t *testing.T) {
 		}
 		return u
 	}
-	same := make("https://127.0.0.1:1", a.file, "x").set.Load().targets[0].pool
+	same := make("https://127.0.0.1:1", a.file, "x").set.Load().targets[0].conns
 	for want, got := range map[bool]*Upstream{true: make("https://127.0.0.1:1/", a.file, "x")} {
-		if (got.set.Load().targets[0].pool == same) != want {
+		if (got.set.Load().targets[0].conns == same) != want {
 			t.Error("equal identities have two pools")
 		}
 	}
 	for _, u := range []*Upstream{make("https://127.0.0.1:1", b.file, "x"), make("https://127.0.0.1:1", a.file, "y"), make("https://127.0.0.1:2", a.file, "x"),
 		make("http://127.0.0.1:1", a.file, "x")} {
-		if u.set.Load().targets[0].pool == same {
+		if u.set.Load().targets[0].conns == same {
 			t.Error("different identities share a pool")
 		}
 	}

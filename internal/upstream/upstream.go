@@ -45,7 +45,7 @@ type target struct {
 	node     *node
 	set      *set
 	tls      *tlsIdentity // nil: plain
-	pool     *h1.Pool
+	conns    *conns
 	limits   h1.Limits
 	rec      Recorder // may be nil
 }
@@ -133,6 +133,9 @@ const (
 
 // try is a try on one target. Connections that turn out dead before a byte was sent are passed over in silence.
 func (t *target) try(ctx context.Context, x *pipeline.Exchange, body *h1.Payload, now time.Time) (time.Time, again, error) {
+	if t.conns.h2 != nil {
+		return t.tryHTTP2(ctx, x, body, now)
+	}
 	x.Attempt.Target = t.addr
 	x.Attempt.Count++
 	t.begin()
@@ -143,7 +146,7 @@ func (t *target) try(ctx context.Context, x *pipeline.Exchange, body *h1.Payload
 		}
 	}()
 	for fresh, repeated := x.Switch.Granted, false; ; now = time.Now() {
-		c, err := t.pool.Acquire(ctx, now, &t.limits, t.until(x, now), fresh)
+		c, err := t.conns.h1.Acquire(ctx, now, &t.limits, t.until(x, now), fresh)
 		if err != nil {
 			t.unreached(ctx, x, err, now)
 			return now, t.afterConnect(ctx, err), t.wrap(err)

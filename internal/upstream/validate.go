@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,6 +27,48 @@ func (c *Config) Validate(p units.Problems) {
 		p.Key("targets").Add("are %d, more than %d", len(c.Targets), maxTargets)
 	}
 	c.validateHash(p.Key("hash_by"))
+	c.validateTLS(p)
+	if c.Health != nil && c.Health.Type == "grpc" && !c.all(multiplexed) && !c.HTTP2 {
+		p.Key("health").Key("type").Add("grpc needs targets that are called over HTTP/2: grpc, grpcs, h2c, or https with http2: true")
+	}
+}
+
+// all tells that a scheme's quality is that of every target.
+func (c *Config) all(is func(scheme string) bool) bool {
+	for _, s := range c.schemes() {
+		if !is(s) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *Config) schemes() (all []string) {
+	if c.DNS != nil {
+		return []string{c.DNS.Scheme}
+	}
+	for i := range c.Targets {
+		if e, problem := parseTarget(c.Targets[i].URL); problem == "" {
+			all = append(all, e.scheme)
+		}
+	}
+	return all
+}
+
+// validateTLS: what would have no effect is a mistake.
+func (c *Config) validateTLS(p units.Problems) {
+	at, plain := p.Key("tls"), c.all(func(scheme string) bool { return !encrypted(scheme) }) && len(c.schemes()) > 0
+	switch {
+	case c.TLS.Cert != "" && c.TLS.Key == "":
+		at.Key("cert").Add("needs key beside it")
+	case c.TLS.Key != "" && c.TLS.Cert == "":
+		at.Key("key").Add("needs cert beside it")
+	case c.TLS.Cert != "" && plain:
+		at.Key("cert").Add("is never shown: no target is called with TLS")
+	}
+	if c.HTTP2 && !slices.Contains(c.schemes(), "https") {
+		p.Key("http2").Add("is read by https targets only; h2c, grpc and grpcs are HTTP/2 by themselves")
+	}
 }
 
 // maxTargets keeps tables small; places in them are 16 bits wide.
@@ -90,8 +133,8 @@ func (c *EjectionConfig) Validate(p units.Problems) {
 
 // Validate checks what is asked and what is expected.
 func (c *HealthConfig) Validate(p units.Problems) {
-	if c.Type == "grpc" {
-		p.Key("type").Add("grpc is not available in this version, as grpc targets are not")
+	if c.Service != "" && c.Type != "grpc" {
+		p.Key("service").Add("is read by type: grpc only")
 	}
 	if !strings.HasPrefix(c.Path, "/") || strings.ContainsAny(c.Path, " #\x7f") || strings.ContainsFunc(c.Path, func(r rune) bool { return r < ' ' || r > '~' }) {
 		p.Key("path").Add("%q is not a path such as /healthz", c.Path)

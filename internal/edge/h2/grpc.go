@@ -1,8 +1,10 @@
 package h2
 
 import (
+	"net/http"
 	"strconv"
 
+	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/wire"
 )
 
@@ -26,6 +28,24 @@ func (ex *exchange) refuseGRPC() {
 	var digits [4]byte
 	r.Set("Grpc-Status", strconv.AppendInt(digits[:0], int64(ex.kind.GRPC()), 10))
 	r.Set("Grpc-Message", appendPercent(nil, ex.kind.Detail()))
+}
+
+// brokeGRPC says in trailers that an answer broke off, so that a client reads UNAVAILABLE or DEADLINE_EXCEEDED: of a reset
+// stream it would only know that something inside is wrong. False: it can't be said, the stream has to be reset.
+func (ex *exchange) brokeGRPC(err error) bool {
+	r := &ex.resp
+	if !isGRPC(r.Header("Content-Type")) || r.size >= 0 || ex.Gone() {
+		return false
+	}
+	kind := pipeline.KindOf(err)
+	if kind != pipeline.UpstreamTimeout {
+		kind = pipeline.UpstreamFailed
+	}
+	r.drop()
+	h := ex.out.Header()
+	h[http.TrailerPrefix+"Grpc-Status"] = []string{strconv.Itoa(kind.GRPC())}
+	h[http.TrailerPrefix+"Grpc-Message"] = []string{string(appendPercent(nil, kind.Detail()))}
+	return true
 }
 
 // grpcOnly tells an answer whose head is also its trailers.

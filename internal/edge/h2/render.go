@@ -136,7 +136,7 @@ func (ex *exchange) send() bool {
 	if err != nil {
 		r.err, ex.fails = err, true
 		ex.Attempt.Broken = ex.Attempt.Broken || !ex.Gone() && pipeline.KindOf(err) != pipeline.ClientGone
-		return false
+		return ex.brokeGRPC(err)
 	}
 	ex.fails = ex.Gone()
 	ex.sendTrailers()

@@ -142,6 +142,9 @@ func (r *request) Body() io.Reader {
 // reader is a request read as a body.
 type reader request
 
+// Interrupt has a Read that waits in another goroutine end, and all that follow.
+func (b *reader) Interrupt() { _ = b.ex.in.Body.Close() }
+
 func (b *reader) Read(p []byte) (int, error) {
 	r := (*request)(b)
 	if n := copy(p, r.buf[r.at:]); n > 0 {
@@ -183,9 +186,14 @@ func (r *request) receive(p []byte) (int, error) {
 	if r.pauses == nil {
 		r.pauses = r.ex.watchRead()
 	}
-	r.pauses.begin()
+	streams := isGRPC(r.Header("Content-Type")) // its calls may rest for as long as both sides like: pings find dead clients
+	if !streams {
+		r.pauses.begin()
+	}
 	n, err := r.ex.in.Body.Read(p)
-	r.pauses.end()
+	if !streams {
+		r.pauses.end()
+	}
 	r.taken += int64(n)
 	if err != nil {
 		r.over = ended(err)

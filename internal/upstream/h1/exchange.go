@@ -174,7 +174,7 @@ func (k *call) tick() error {
 		return fmt.Errorf("%w: no answer in time", pipeline.UpstreamTimeout)
 	}
 	if err := k.ctx.Err(); err != nil {
-		return fmt.Errorf("%w: %w", stopped(err), err)
+		return fmt.Errorf("%w: %w", Stopped(err), err)
 	}
 	if !k.x.Keyed && k.x.Gone() {
 		return pipeline.ClientGone

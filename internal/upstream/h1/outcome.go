@@ -13,6 +13,8 @@ type Outcome struct {
 	At     time.Time // when the answer's head was complete
 	Status int       // of the answer
 
+	Refused bool // HTTP/2: the target said that it did not process the request
+
 	Streams bool // the answer's body is still to come; Watch.Ended tells its end
 }
 

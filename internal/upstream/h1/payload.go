@@ -51,6 +51,15 @@ func Prepare(x *pipeline.Exchange) (b Payload, err error) {
 // Took is how long Prepare waited for the client; the clock of a try begins behind it.
 func (b *Payload) Took() time.Duration { return b.took }
 
+// Bytes is a body that is whole in memory; nil for none and for a stream. It is borrowed.
+func (b *Payload) Bytes() []byte { return b.bytes }
+
+// Stream is a body that still has to be read; nil when there is none.
+func (b *Payload) Stream() io.Reader { return b.stream }
+
+// Length is the body's; -1: not known.
+func (b *Payload) Length() int64 { return b.length }
+
 // Empty reports that there is no body.
 func (b *Payload) Empty() bool { return b.none }
 

@@ -28,13 +28,35 @@ func appendHead(dst []byte, x *pipeline.Exchange, host string, b *Payload) ([]by
 	dst = append(dst, " HTTP/1.1\r\nHost: "...)
 	dst = appendHost(dst, x, host)
 	dst = append(dst, "\r\n"...)
-	dst, lines := appendClientFields(dst, x)
-	dst, own := b.appendFraming(dst)
-	if x.Switch.Granted {
-		dst = append(dst, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
-		lines += 2
+	dst, lines, err := appendFields(dst, x, b)
+	if err != nil {
+		return dst, err
 	}
-	lines += own + 3
+	dst = append(dst, "\r\n"...)
+	return dst, whole(dst[start:], lines+3)
+}
+
+// whole checks that a head has as many lines as were meant.
+func whole(head []byte, lines int) error {
+	if bytes.Count(head, []byte{'\n'}) != lines || bytes.Count(head, []byte{'\r'}) != lines || bytes.IndexByte(head, 0) >= 0 {
+		return errForbiddenHead
+	}
+	return nil
+}
+
+// appendFields appends the client's fields, what frames the body unless b is nil, the gateway's own fields, and those that
+// layers set.
+func appendFields(dst []byte, x *pipeline.Exchange, b *Payload) (_ []byte, lines int, err error) {
+	dst, lines = appendClientFields(dst, x)
+	own := 0
+	if b != nil {
+		dst, own = b.appendFraming(dst)
+		lines += own
+		if x.Switch.Granted {
+			dst = append(dst, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
+			lines += 2
+		}
+	}
 	dst, own = appendOwnFields(dst, x)
 	lines += own
 	for _, f := range x.Outgoing.Fields() {
@@ -42,17 +64,37 @@ func appendHead(dst []byte, x *pipeline.Exchange, host string, b *Payload) ([]by
 			continue
 		}
 		if !settable(f.Name) {
-			return dst, errForbiddenField
+			return dst, lines, errForbiddenField
 		}
 		dst = appendField(dst, f.Name, f.Value)
 		lines++
 	}
-	dst = append(dst, "\r\n"...)
-	head := dst[start:]
-	if bytes.Count(head, []byte{'\n'}) != lines || bytes.Count(head, []byte{'\r'}) != lines || bytes.IndexByte(head, 0) >= 0 {
-		return dst, errForbiddenHead
+	return dst, lines, nil
+}
+
+// Head is a request's head for another protocol's exchange.
+type Head struct {
+	Host, Target string
+	Fields       []byte // lines "name: value\r\n" without those that frame the request; hop-by-hop fields are gone
+}
+
+// HeadOf makes the head of the request of x by the same rules; the fields are appended to dst, host is the target's.
+func HeadOf(dst []byte, x *pipeline.Exchange, host string) (h Head, err error) {
+	start := len(dst)
+	dst = appendTarget(dst, x)
+	if !visible(dst[start:]) {
+		return h, errForbiddenHead
 	}
-	return dst, nil
+	target := len(dst)
+	dst = appendHost(dst, x, host)
+	fields := len(dst)
+	h.Target, h.Host = string(dst[start:target]), string(dst[target:fields])
+	dst, lines, err := appendFields(dst, x, nil)
+	if err != nil {
+		return h, err
+	}
+	h.Fields = dst[fields:]
+	return h, whole(h.Fields, lines)
 }
 
 func appendTarget(dst []byte, x *pipeline.Exchange) []byte {

@@ -21,6 +21,8 @@ import (
 // Settings are what is asked and how often. They are comparable: equal ones need no new checker.
 type Settings struct {
 	TCP                bool // a connection is enough
+	GRPC               bool // grpc.health.v1 is asked
+	Service            string
 	Path               string
 	Expect             Statuses
 	Interval, Timeout  time.Duration
@@ -29,8 +31,9 @@ type Settings struct {
 
 // Target is who is asked.
 type Target struct {
-	Scheme, Addr, Host string
-	TLS                *tls.Config // for https
+	Addr, Host string
+	TLS        func() *tls.Config // asked for each connection; nil: plain
+	HTTP2      bool
 }
 
 // Watch is told when a target changes sides, with what the last check said; why is "" when it is well.
@@ -95,19 +98,39 @@ func newProbe(s *Settings, t *Target) *probe {
 	if s.TCP {
 		return p
 	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(!t.HTTP2)
+	protocols.SetUnencryptedHTTP2(t.HTTP2) // TLS, if any, is done below
 	p.client = &http.Client{
 		Transport: &http.Transport{
 			DisableKeepAlives: true, // whether it takes new connections is part of the question
-			TLSClientConfig:   t.TLS,
+			Protocols:         protocols,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				var d net.Dialer
-				return d.DialContext(ctx, "tcp", t.Addr)
+				nc, err := d.DialContext(ctx, "tcp", t.Addr)
+				if err != nil || t.TLS == nil {
+					return nc, err
+				}
+				return handshake(ctx, nc, t)
 			},
 			MaxResponseHeaderBytes: 64 << 10, DisableCompression: true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return p
+}
+
+func handshake(ctx context.Context, nc net.Conn, t *Target) (net.Conn, error) {
+	secure := tls.Client(nc, t.TLS())
+	err := secure.HandshakeContext(ctx)
+	if err == nil && t.HTTP2 && secure.ConnectionState().NegotiatedProtocol != "h2" {
+		err = errors.New("HTTP/2 was not chosen")
+	}
+	if err != nil {
+		_ = nc.Close()
+		return nil, err
+	}
+	return secure, nil
 }
 
 func (p *probe) close() {
@@ -127,7 +150,10 @@ func (p *probe) ask(ctx context.Context) error {
 		}
 		return c.Close()
 	}
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, p.t.Scheme+"://"+p.t.Host+p.s.Path, nil)
+	if p.s.GRPC {
+		return p.askGRPC(ctx)
+	}
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.t.Host+p.s.Path, nil)
 	if err != nil {
 		return errors.New("the path can't be asked for")
 	}

@@ -53,7 +53,7 @@ func run(t *testing.T, s Settings, to Target, well bool) watch {
 
 func targetOf(srv *httptest.Server) Target {
 	addr := srv.Listener.Addr().String()
-	return Target{Scheme: "http", Addr: addr, Host: "orders.internal"}
+	return Target{Addr: addr, Host: "orders.internal"}
 }
 
 // It takes some answers in a row to change sides, in both directions; a single one in between begins the row anew.
@@ -87,13 +87,13 @@ func TestRefusedAndSilentTargets(t *testing.T) {
 	addr := ln.Addr().String() // takes connections and says nothing
 	s := settings()
 	s.Timeout = 20 * time.Millisecond
-	if c := run(t, s, Target{Scheme: "http", Addr: addr, Host: "x"}, true).next(t); c.well || c.why != "no answer in time" {
+	if c := run(t, s, Target{Addr: addr, Host: "x"}, true).next(t); c.well || c.why != "no answer in time" {
 		t.Errorf("silent: %+v", c)
 	}
 	_ = ln.Close()
 	for _, tcp := range []bool{false, true} {
 		s.TCP = tcp
-		if c := run(t, s, Target{Scheme: "http", Addr: addr, Host: "x"}, true).next(t); c.well || !strings.Contains(c.why, "refused") || strings.Contains(c.why, "healthz") {
+		if c := run(t, s, Target{Addr: addr, Host: "x"}, true).next(t); c.well || !strings.Contains(c.why, "refused") || strings.Contains(c.why, "healthz") {
 			t.Errorf("refused, tcp %v: %+v", tcp, c)
 		}
 	}
