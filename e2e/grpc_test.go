@@ -210,7 +210,7 @@ routes:
   - { id: auth, match: { path: /grpc.testing.TestService/EmptyCall }, auth: { issuers: [main] }, to: rpc }
   - { id: few, match: { path: /grpc.testing.TestService/UnaryCall, headers: { X-Few: "1" } }, auth: none, rate_limits: [few], to: rpc }
   - { id: dead, match: { path: /grpc.testing.TestService/UnaryCall, headers: { X-Dead: "1" } }, auth: none, to: dead }
-  - { id: small, match: { path: /grpc.testing.TestService/UnaryCall, headers: { X-Small: "1" } }, auth: none, body: 100, to: rpc }
+  - { id: small, match: { path: /grpc.testing.TestService/UnaryCall, headers: { X-Small: "1" } }, auth: none, body: 100B, to: rpc }
   - { id: slow, match: { path: /grpc.testing.TestService/UnaryCall, headers: { X-Hang: "1" } }, auth: none, timeout: 200ms, to: rpc }
   - { id: rpc, match: { path: /grpc.testing.TestService/UnaryCall }, auth: none, to: rpc }
 `)

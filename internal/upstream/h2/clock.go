@@ -26,6 +26,7 @@ type clock struct {
 	taken   bool          // some of a streamed body was read
 	sentAt  time.Time     // when it was done
 	reading bool          // the client is being read
+	unread  bool          // nobody wants the rest of the client's body
 	rested  chan struct{} // closed when a read ends that somebody waits for
 	since   time.Time     // when that began
 	client  time.Duration // what it took before
@@ -134,7 +135,7 @@ func (c *clock) leftLocked() bool { return (c.k.both || !c.reading) && c.k.x.Gon
 func (c *clock) reads(now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.over || c.err != nil {
+	if c.over || c.unread || c.err != nil {
 		return false
 	}
 	c.reading, c.since = true, now
@@ -156,7 +157,7 @@ func (c *clock) read(now time.Time, n int, err error) {
 	switch {
 	case err == io.EOF:
 		c.done, c.sentAt = true, now
-	case err != nil && c.err == nil && !c.over && !c.head:
+	case err != nil && c.err == nil && !c.over && !c.unread && !c.head:
 		c.err = err
 	}
 }
@@ -211,17 +212,21 @@ func (c *clock) end() {
 	}
 }
 
-// interrupt has a read of the client's body end, if there is one, and waits for that.
-func (c *clock) interrupt(how func()) {
+// interrupt has a read of the client's body end, if there is one, and lets no other begin; wait: it has ended on return. The
+// exchange is there as long as a read lasts, so how may use it.
+func (c *clock) interrupt(how func(), wait bool) {
 	c.mu.Lock()
+	c.unread = true
 	var rested chan struct{}
-	if c.reading {
-		rested = make(chan struct{})
-		c.rested = rested
+	if c.reading && how != nil {
+		how()
+		if wait {
+			rested = make(chan struct{})
+			c.rested = rested
+		}
 	}
 	c.mu.Unlock()
 	if rested != nil {
-		how()
 		<-rested
 	}
 }

@@ -154,7 +154,9 @@ func (k *call) deliver(res *http.Response) (streams bool) {
 	}
 	k.fill(res)
 	k.x.Effect = pipeline.EffectDone
-	if res.Body == http.NoBody || length == 0 || bodyless(res.StatusCode) || string(k.x.Request.Method()) == "HEAD" {
+	if ended := length < 0 && res.ContentLength == 0; k.grpc && length == 0 { // trailers may follow
+		length = -1
+	} else if ended || length == 0 || bodyless(res.StatusCode) || string(k.x.Request.Method()) == "HEAD" {
 		_ = res.Body.Close()
 		return false
 	}
@@ -219,7 +221,7 @@ func (k *call) end() {
 	}
 	if k.src != nil {
 		_ = k.src.Close()
-		k.src.interrupt()
+		k.src.interrupt(true)
 	}
 	k.c.release(k.lim.Idle)
 }

@@ -134,10 +134,12 @@ type source struct {
 }
 
 // interrupt ends a read of the client's body that may last, so that nothing is touched when the exchange is over.
-func (s *source) interrupt() {
+func (s *source) interrupt(wait bool) {
+	var how func()
 	if i, ok := s.stream.(interface{ Interrupt() }); ok {
-		s.k.clock.interrupt(i.Interrupt)
+		how = i.Interrupt
 	}
+	s.k.clock.interrupt(how, wait)
 }
 
 // Read gives what the client sent. The time that the client takes is its own.
@@ -185,10 +187,11 @@ func (s *source) putTrailers() {
 	})
 }
 
-// Close implements io.Closer: net/http needs no more.
+// Close implements io.Closer: net/http needs no more, and waits for a Read to end.
 func (s *source) Close() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.over = true
+	s.mu.Unlock()
+	s.interrupt(false)
 	return nil
 }
