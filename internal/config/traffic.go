@@ -35,6 +35,11 @@ func (c *cross) traffic(p units.Problems, r *RouteConfig, given *node) {
 	if r.Dedup != nil && len(r.To.Names()) == 0 && given.get("dedup") != nil {
 		p.Key("dedup").Add("the route calls no upstream: there is nothing to execute once")
 	}
+	for _, name := range r.To.Names() {
+		if u, named := c.doc.Upstreams[name]; named && r.Dedup != nil && given.get("dedup") != nil && u.SpeaksGRPC() {
+			p.Key("dedup").Add("keyed writes to gRPC upstreams (%s) are not available in this version: stored answers have no trailers", name)
+		}
+	}
 	c.ledgers(p, r)
 	if len(r.Fallback) > 0 && len(r.To.Names()) == 0 {
 		p.Key("fallback").Add("the route calls no upstream: nothing can fail")

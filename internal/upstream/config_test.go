@@ -19,11 +19,8 @@ func TestValidateTargets(t *testing.T) {
 		"HTTP://orders":               "",
 		"https://[2001:db8::1]:8443/": "",
 		"http://orders_api:80":        "",
-		"h2c://orders:1":              "not available in this version",
-		"grpc://orders:1":             "not available in this version",
-		"grpcs://orders:1":            "not available in this version",
-		"ftp://orders":                "scheme http or https",
-		"orders:9001":                 "scheme http or https",
+		"ftp://orders":                "scheme http, https, h2c, grpc or grpcs",
+		"orders:9001":                 "scheme http, https, h2c, grpc or grpcs",
 		"127.0.0.1:9001":              "is not a URL",
 		"http://":                     "has no host",
 		"http://:80":                  "has no host",
@@ -37,8 +34,8 @@ func TestValidateTargets(t *testing.T) {
 		"http://orders:70000":         "port",
 		"http://user:s3cret@orders:x": "is not a URL",
 		"http://orders,users":         "host",
-		"ftp://user:s3cret@orders/":   "scheme http or https",
-		"mailto:s3cret":               "scheme http or https",
+		"ftp://user:s3cret@orders/":   "scheme http, https, h2c, grpc or grpcs",
+		"mailto:s3cret":               "scheme http, https, h2c, grpc or grpcs",
 	} {
 		list := problems(&Config{Targets: []TargetConfig{{URL: "http://fine"}, {URL: url}}})
 		switch {

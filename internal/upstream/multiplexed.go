@@ -24,7 +24,7 @@ func (t *target) tryHTTP2(ctx context.Context, x *pipeline.Exchange, body *h1.Pa
 		c, reused, err := t.conns.h2.Acquire(ctx, now, &t.limits, t.until(x, now))
 		if err != nil {
 			t.unreached(ctx, x, err, now)
-			return now, t.afterConnect(ctx, err, repeated), t.wrap(err)
+			return now, t.afterConnect(ctx, err), t.wrap(err)
 		}
 		now = time.Now()
 		out := c.Exchange(ctx, x, &t.limits, t.host, body, reused, now)

@@ -33,6 +33,11 @@ func (c *Config) Validate(p units.Problems) {
 	}
 }
 
+// SpeaksGRPC tells that a target is named as one of gRPC.
+func (c *Config) SpeaksGRPC() bool {
+	return slices.ContainsFunc(c.schemes(), func(s string) bool { return s == "grpc" || s == "grpcs" })
+}
+
 // all tells that a scheme's quality is that of every target.
 func (c *Config) all(is func(scheme string) bool) bool {
 	for _, s := range c.schemes() {
