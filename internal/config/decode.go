@@ -64,7 +64,6 @@ func (d *decoder) pointer(n *node, v reflect.Value, f *field, path string) {
 		target := reflect.New(v.Type().Elem())
 		d.value(n, target.Elem(), f, path)
 		v.Set(target)
-	case f.later:
 	case v.Type().Elem().Kind() == reflect.Struct && !hasShorthand(v.Type().Elem()):
 		d.add(n.key, path, "", "needs a value: write {} for the defaults, or leave the key out")
 	default:
@@ -173,7 +172,7 @@ func (d *decoder) mapping(n *node, v reflect.Value, path string) {
 		given := n.get(f.name)
 		switch {
 		case given != nil:
-			d.given(given, target, f, below)
+			d.value(given, target, f, below)
 		case f.required && meant[f.name]: // the misspelt key is reported, its absence would only repeat that
 			d.failed[below] = true
 		case f.required:
@@ -208,28 +207,6 @@ func hasName(fields []field, name string) bool {
 		}
 	}
 	return false
-}
-
-func (d *decoder) given(n *node, v reflect.Value, f *field, path string) {
-	if f.later {
-		initial := reflect.New(v.Type()).Elem()
-		d.presetField(initial, f)
-		d.value(n, v, f, path)
-		if !inert(v) && !reflect.DeepEqual(v.Interface(), initial.Interface()) {
-			d.add(n.key, path, "", "%s is not available in this version", f.name)
-		}
-		return
-	}
-	d.value(n, v, f, path)
-}
-
-// inert says whether a value switches nothing on.
-func inert(v reflect.Value) bool {
-	switch v.Kind() {
-	case reflect.Map, reflect.Slice:
-		return v.Len() == 0
-	}
-	return v.IsZero()
 }
 
 func (d *decoder) table(n *node, v reflect.Value, f *field, path string) {
@@ -279,5 +256,5 @@ var listAdvice = map[kind]string{scalarNode: "put it in [ ]", mappingNode: "begi
 
 // elementField is what holds for the elements of a list or table: the words of an enum, and no empty names.
 func elementField(f *field) *field {
-	return &field{name: f.name, enum: f.enum, later: f.later, nonempty: f.nonempty && f.typ != nil && f.typ.Kind() == reflect.Slice}
+	return &field{name: f.name, enum: f.enum, nonempty: f.nonempty && f.typ != nil && f.typ.Kind() == reflect.Slice}
 }

@@ -119,8 +119,11 @@ type DefaultsConfig struct {
 	Addresses       *access.Config      `yaml:"addresses" doc:"From where the route is used; others get 403 forbidden; false: no default is taken."`
 	SecurityHeaders *headers.Config     `yaml:"security_headers" doc:"Fields that tell browsers to be careful with answers: true for the usual ones; false: no default is taken."`
 	Websocket       *websocket.Config   `yaml:"websocket" doc:"Clients may go on in WebSocket over HTTP/1.1: true for the usual bounds; false: no default is taken. Without it Upgrade is not passed on."`
-	Mode            string              `yaml:"mode" default:"enforce" enum:"enforce shadow" later:"true" doc:"shadow decides and counts but refuses nothing."`
+	Mode            string              `yaml:"mode" enum:"enforce shadow" doc:"shadow: limits, breaker and bulkhead decide and count but refuse nothing."`
 }
+
+// Shadow is the mode of a route whose limits, breaker and bulkhead refuse nothing.
+const Shadow = "shadow"
 
 // RouteConfig is one route.
 type RouteConfig struct {
@@ -143,5 +146,5 @@ type RouteConfig struct {
 	Addresses       *access.Config      `yaml:"addresses" doc:"From where the route is used; others get 403 forbidden; false: no default is taken."`
 	SecurityHeaders *headers.Config     `yaml:"security_headers" doc:"Fields that tell browsers to be careful with answers: true for the usual ones; false: no default is taken."`
 	Websocket       *websocket.Config   `yaml:"websocket" doc:"Clients may go on in WebSocket over HTTP/1.1: true for the usual bounds; false: no default is taken. Without it Upgrade is not passed on."`
-	Mode            string              `yaml:"mode" default:"enforce" enum:"enforce shadow" later:"true" doc:"shadow decides and counts but refuses nothing."`
+	Mode            string              `yaml:"mode" default:"enforce" enum:"enforce shadow" doc:"shadow: limits, breaker and bulkhead decide and count but refuse nothing; identity, addresses, sizes, keyed writes and shedding hold as ever."`
 }

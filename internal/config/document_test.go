@@ -87,8 +87,8 @@ func TestContractForms(t *testing.T) {
 	parseGood(t, "\ufeff"+base(t))
 }
 
-// TestInertLaterKeys: keys of later versions may stand with what switches nothing on.
-func TestInertLaterKeys(t *testing.T) {
+// What switches nothing on may stand anywhere.
+func TestInertKeys(t *testing.T) {
 	text := `version: 1
 state: { encryption_key: "", redis: {} }
 api_keys: {}

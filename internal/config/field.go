@@ -18,7 +18,6 @@ type field struct {
 	preset   bool   // there is a default
 	required bool
 	nonempty bool
-	later    bool
 	enum     []string
 	min, max string
 	doc      string
@@ -48,7 +47,7 @@ func describe(f reflect.StructField, name string, i int) field {
 	text, preset := tag.Lookup("default")
 	return field{
 		name: name, index: []int{i}, typ: f.Type, text: text, preset: preset,
-		required: tag.Get("required") == "true", nonempty: tag.Get("nonempty") == "true", later: tag.Get("later") != "",
+		required: tag.Get("required") == "true", nonempty: tag.Get("nonempty") == "true",
 		enum: strings.Fields(tag.Get("enum")), min: tag.Get("min"), max: tag.Get("max"), doc: tag.Get("doc"),
 	}
 }

@@ -111,9 +111,6 @@ func (r *referencer) row(f *field) {
 	case f.max != "":
 		meaning += fmt.Sprintf(" At most %s.", f.max)
 	}
-	if f.later {
-		meaning += " *Later.*"
-	}
 	initial := ""
 	switch {
 	case f.required:

@@ -74,9 +74,6 @@ var exclusive = map[reflect.Type][]string{
 func (s *schemer) property(f *field) object {
 	out := s.value(f.typ, f)
 	doc := f.doc
-	if f.later {
-		doc = strings.TrimSpace(doc + " Not available in this version.")
-	}
 	if doc != "" {
 		out["description"] = doc
 	}

@@ -85,9 +85,6 @@ func viewStruct(v reflect.Value) *view {
 	}
 	out := &view{kind: mappingNode}
 	for _, f := range fieldsOf(v.Type()) {
-		if f.later {
-			continue // inert in every document without problems
-		}
 		if value := viewField(v.FieldByIndex(f.index), &f); value != nil {
 			out.entries = append(out.entries, viewEntry{f.name, value})
 		}

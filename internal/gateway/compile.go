@@ -134,7 +134,7 @@ func (c *compiler) plan(r *config.RouteConfig) (*Plan, error) {
 		return nil, err
 	}
 	if r.FailedLogins != "" {
-		p.logins = ratelimit.FailedLogins(c.limits[r.FailedLogins], append(auth.KeyHeaders(c.doc.APIKeys), "Authorization"), c.store, c.state.Metrics)
+		p.logins = ratelimit.FailedLogins(c.modeOf(r, c.limits[r.FailedLogins]), append(auth.KeyHeaders(c.doc.APIKeys), "Authorization"), c.store, c.state.Metrics)
 	}
 	if len(r.RateLimits) > 0 {
 		p.limit = c.limit(r, r.Dedup != nil)
@@ -207,7 +207,7 @@ func (c *compiler) executions(r *config.RouteConfig, p parts, preflight pipeline
 func (c *compiler) limit(r *config.RouteConfig, keyed bool) pipeline.Layer {
 	named := make([]*ratelimit.Limit, len(r.RateLimits))
 	for i, use := range r.RateLimits {
-		named[i] = use.Of(c.limits[use.Name])
+		named[i] = c.modeOf(r, use.Of(c.limits[use.Name]))
 	}
 	cfg := ratelimit.LayerConfig{Keyed: keyed, Fields: ratelimit.VersionOf(r.RateLimitFields), Critical: r.Priority == shed.Critical}
 	return ratelimit.New(named, cfg, ratelimit.Deps{Store: c.store, Seats: c.seats, Recorder: c.state.Metrics})

@@ -27,6 +27,9 @@ func Steps(doc *config.Document, r *config.RouteConfig) []Step {
 	steps := append(append(doorSteps(doc, r), versionSteps(r)...),
 		Step{"deadline", "the answer's head within " + r.Timeout.String()},
 	)
+	if r.Mode == config.Shadow {
+		steps = append(steps, Step{"mode", "shadow: the route's limits, breaker and bulkhead count and refuse nothing"})
+	}
 	if s := doc.Shedding; s.InFlight > 0 || s.Adaptive {
 		steps = append(steps, Step{"shed", "priority " + r.Priority + ", " + s.Words()})
 	}

@@ -86,7 +86,7 @@ func (s *State) forget(live *Snapshot) {
 }
 
 // guard sets the layers of an upstream, and gives the look that dedup takes before it claims: is there any sense in it?
-func (c *compiler) guard(name string, p *parts) dedup.Admits {
+func (c *compiler) guard(r *config.RouteConfig, name string, p *parts) dedup.Admits {
 	cfg, g := c.doc.Upstreams[name], c.state.guards(name)
 	var ready func(time.Time) (time.Duration, bool)
 	if cfg.Breaker != nil {
@@ -96,7 +96,10 @@ func (c *compiler) guard(name string, p *parts) dedup.Admits {
 	}
 	if cfg.Bulkhead != nil {
 		c.state.bound(g)
-		p.bulkhead = bulkhead.Layer(*cfg.Bulkhead, g.bulkhead)
+		p.bulkhead = c.bulkhead(r, *cfg.Bulkhead, g.bulkhead)
+	}
+	if r.Mode == config.Shadow {
+		p.breaker, ready = c.shadow(r, "breaker", p.breaker, pipeline.UpstreamOpen), nil
 	}
 	if cfg.Retry != nil {
 		deps := retry.Deps{State: g.retries, Recorder: c.state.Metrics}

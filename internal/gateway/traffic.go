@@ -51,7 +51,7 @@ func (c *compiler) destination(r *config.RouteConfig, p *parts) (admits dedup.Ad
 		if p.token, err = auth.NewToken(forward(r), to.Upstream, c.snap.Signer); err != nil {
 			return nil, err
 		}
-		return c.guard(to.Upstream, p), nil
+		return c.guard(r, to.Upstream, p), nil
 	}
 	return nil, err
 }
@@ -85,7 +85,7 @@ func (c *compiler) branch(r *config.RouteConfig, name string) (b traffic.Branch,
 	if p.token, err = auth.NewToken(forward(r), name, c.snap.Signer); err != nil {
 		return b, nil, err
 	}
-	look = c.guard(name, &p)
+	look = c.guard(r, name, &p)
 	b = traffic.Branch{Name: name, Handler: stack(p)}
 	if look != nil {
 		b.Ready = func() bool { _, ok := look(nil); return ok }

@@ -23,6 +23,7 @@ type Metrics struct {
 	routes    cached[string, *routeCounts]
 	decisions cached[[2]string, prometheus.Counter]
 	dedup     cached[[2]string, prometheus.Counter]
+	shadowed  cached[[2]string, prometheus.Counter]
 	records   recordMetrics
 	limits    limitMetrics
 	guards    guardMetrics
@@ -45,6 +46,7 @@ func NewMetrics(build BuildInfo) *Metrics {
 	m.addRoutes()
 	m.decisions.make = m.counters("gateway_ratelimit_decisions_total", "Decisions of rate limits.", "policy", "decision")
 	m.dedup.make = m.counters("gateway_dedup_total", "Keyed writes by what became of them.", "route", "result")
+	m.shadowed.make = m.counters("gateway_shadow_refused_total", "What breakers and bulkheads would have refused on routes in shadow.", "route", "policy")
 	m.addUpstreams()
 	m.addRecorders()
 	m.addRecords()
@@ -95,6 +97,9 @@ func (m *Metrics) linesDropped() float64 {
 func (m *Metrics) Decision(policy, decision string) {
 	m.decisions.get([2]string{policy, decision}).Inc()
 }
+
+// Shadowed counts what a policy of a route in shadow would have refused.
+func (m *Metrics) Shadowed(route, policy string) { m.shadowed.get([2]string{route, policy}).Inc() }
 
 // Dedup counts what became of a keyed write.
 func (m *Metrics) Dedup(route, result string) { m.dedup.get([2]string{route, result}).Inc() }

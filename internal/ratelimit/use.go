@@ -24,6 +24,22 @@ func (u Use) Of(l *Limit) *Limit {
 	return l.withCost(float64(*u.Cost))
 }
 
+// Shadowed is the limit as a shadow, which counts in the same buckets.
+func (l *Limit) Shadowed() *Limit {
+	other := *l
+	other.shadow = true
+	if other.onMissing == missingReject {
+		other.onMissing = missingNext
+	}
+	if l.plans != nil {
+		other.plans = make(map[string]*Limit, len(l.plans))
+		for value, plan := range l.plans {
+			other.plans[value] = plan.Shadowed()
+		}
+	}
+	return &other
+}
+
 // Fits adds a problem, and returns false, when a request of a route that uses the limit could never pass. What is reserved is
 // out of reach unless the route is critical.
 func (u Use) Fits(p units.Problems, c *Config, critical bool) bool {
