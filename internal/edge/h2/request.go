@@ -13,18 +13,19 @@ import (
 // request is pipeline.Request over net/http's. Its head is written down as the lines that an HTTP/1.1 client would have sent,
 // so that one set of rules judges both.
 type request struct {
-	ex     *exchange
-	head   wire.Head
-	method []byte
-	target []byte
-	raw    []byte // the lines
-	limit  int64  // of the body
-	taken  int64  // bytes of content so far
-	over   error  // how the body ended; nil: not yet
-	buf    []byte
-	whole  bool // buf is all of the body
-	at     int  // how much of buf the reader has given
-	pauses *pauses
+	ex       *exchange
+	head     wire.Head
+	method   []byte
+	target   []byte
+	raw      []byte // the lines
+	limit    int64  // of the body
+	taken    int64  // bytes of content so far
+	over     error  // how the body ended; nil: not yet
+	buf      []byte
+	whole    bool // buf is all of the body
+	collects bool // the whole body is being read
+	at       int  // how much of buf the reader has given
+	pauses   *pauses
 }
 
 const (
@@ -186,7 +187,9 @@ func (r *request) receive(p []byte) (int, error) {
 	if r.pauses == nil {
 		r.pauses = r.ex.watchRead()
 	}
-	streams := isGRPC(r.Header("Content-Type")) // its calls may rest for as long as both sides like: pings find dead clients
+	// Calls of gRPC may rest for as long as both sides like, and pings find dead clients. One that is to be here whole can't wait
+	// for an answer.
+	streams := !r.collects && pipeline.IsGRPC(r.Header("Content-Type"))
 	if !streams {
 		r.pauses.begin()
 	}
@@ -236,6 +239,8 @@ func (r *request) Buffer(max int64) ([]byte, error) {
 
 // collect reads to the end, or to just above max: then what was read stays and Body begins with it.
 func (r *request) collect(max int64) error {
+	r.collects = true
+	defer func() { r.collects = false }()
 	max = min(max, r.limit)
 	step := r.head.ContentLength()
 	if step < 0 {
