@@ -63,26 +63,30 @@ func HTTPAsGRPC(status int) int {
 	return GRPCUnknown
 }
 
+// Calls reports that the client speaks gRPC. Over HTTP/1.1 it is content like any other.
+func (x *Exchange) Calls() bool { return x.HTTP2 && IsGRPC(x.Request.Header("Content-Type")) }
+
 // GRPCStatus is the gRPC status of an answer, from its head or its trailers, which are complete with the body's end. False:
 // there is none, or it is malformed or said twice. It is for gRPC calls only.
 func (x *Exchange) GRPCStatus() (code int, ok bool) {
-	found := 0
-	take := func(text string) {
-		found++
-		code, ok = grpcCode(text)
-	}
-	if x.Response.Header(GRPCStatusField) != nil {
-		x.Response.EachField(func(name, value []byte) {
+	text, found := "", 0
+	if in := x.Response.Header(GRPCStatusField); in != nil {
+		x.Response.EachField(func(name, _ []byte) {
 			if len(name) == len(GRPCStatusField) && strings.EqualFold(string(name), GRPCStatusField) {
-				take(string(value))
+				found++
 			}
 		})
+		text = string(in)
 	}
-	x.Trailers.Each(func(name, value string) {
-		if strings.EqualFold(name, GRPCStatusField) {
-			take(value)
+	if x.Trailers != nil {
+		for _, f := range x.Trailers.fields {
+			if strings.EqualFold(f.name, GRPCStatusField) {
+				text = f.value
+				found++
+			}
 		}
-	})
+	}
+	code, ok = grpcCode(text)
 	return code, ok && found == 1
 }
 
@@ -103,11 +107,16 @@ func grpcCode(text string) (code int, ok bool) {
 // its code stands for. What trailers behind a body say is Attempt.Late.
 func (x *Exchange) HeadStatus() int {
 	status := x.Response.Status()
-	if status != 200 || x.Response.Header(GRPCStatusField) == nil || !IsGRPC(x.Request.Header("Content-Type")) {
+	if status != 200 || !x.Calls() || x.Response.Header(GRPCStatusField) == nil {
 		return status
 	}
 	if code, ok := x.GRPCStatus(); ok {
 		return GRPCAsHTTP(code)
 	}
 	return status
+}
+
+// TellsLater reports that an answer's head says nothing yet of how its call ended.
+func (x *Exchange) TellsLater() bool {
+	return x.Calls() && x.Response.Status() == 200 && x.Response.Header(GRPCStatusField) == nil
 }
