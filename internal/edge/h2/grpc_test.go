@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
@@ -126,5 +127,55 @@ func TestGRPCBodyThatNeverEnds(t *testing.T) {
 	got, _, err := s.do("POST", "/", r, "Content-Type", "application/grpc")
 	if err != nil || got.Header.Get("Grpc-Status") != "4" || got.Header.Get("Oncegate-Kind") != "request-timeout" {
 		t.Errorf("%v %v", got, err)
+	}
+}
+
+// A body that is kept while it goes on is in memory at its end, can be read again, and costs nothing when it is too large.
+func TestKeep(t *testing.T) {
+	type seen struct {
+		first, again string
+		whole        bool
+		used         int64
+	}
+	got := make(chan seen, 1)
+	var s *server
+	s = start(t, config(), func(_ context.Context, x *pipeline.Exchange) error {
+		x.Request.(interface{ Keep(int64) }).Keep(10)
+		var is seen
+		b, err := io.ReadAll(x.Request.Body())
+		if err != nil {
+			return err
+		}
+		is.first = string(b)
+		if b, whole := x.Request.Buffered(); whole {
+			is.whole, is.again = true, string(b)
+			more, _ := io.ReadAll(x.Request.Body())
+			is.again += "," + string(more)
+		}
+		is.used = s.memory.Used()
+		got <- is
+		return nil
+	})
+	for body, want := range map[string]seen{
+		"abc":          {"abc", "abc,abc", true, 10},
+		"abcdefghij":   {"abcdefghij", "abcdefghij,abcdefghij", true, 10},
+		"abcdefghijk":  {"abcdefghijk", "", false, 0},
+		"abcdefghijkl": {"abcdefghijkl", "", false, 0},
+	} {
+		if _, _, err := s.do("POST", "/", io.MultiReader(iotest.OneByteReader(strings.NewReader(body)), strings.NewReader("")), "Content-Type", "application/grpc"); err != nil {
+			t.Fatal(err)
+		}
+		is := <-got
+		s.end()
+		s.settle(time.Second)
+		if is.used > 10 || !is.whole && is.used != 0 {
+			t.Errorf("%s: %d bytes are held", body, is.used)
+		}
+		if is.used = want.used; is != want {
+			t.Errorf("%+v, want %+v", is, want)
+		}
+		if held := s.memory.Used(); held != 0 {
+			t.Errorf("%s: %d bytes stay", body, held)
+		}
 	}
 }
