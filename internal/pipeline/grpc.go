@@ -120,3 +120,16 @@ func (x *Exchange) HeadStatus() int {
 func (x *Exchange) TellsLater() bool {
 	return x.Calls() && x.Response.Status() == 200 && x.Response.Header(GRPCStatusField) == nil
 }
+
+// EndCall notes in Attempt.Late how a gRPC call ended whose status stood behind its body, and gives the HTTP status that it stands
+// for. False: it is no such call, or has none.
+func (x *Exchange) EndCall() (status int, ok bool) {
+	if !x.TellsLater() {
+		return 0, false
+	}
+	code, ok := x.GRPCStatus()
+	if ok {
+		x.Attempt.Late = GRPCAsHTTP(code)
+	}
+	return x.Attempt.Late, ok
+}

@@ -72,7 +72,10 @@ func (t *target) broke(out *h1.Outcome, began time.Time) {
 func (t *target) answered(x *pipeline.Exchange, out *h1.Outcome, began time.Time) {
 	took, now := out.At.Sub(began), balance.Now(out.At)
 	status := out.Status
-	if x.HTTP2 {
+	switch {
+	case x.Attempt.Late != 0:
+		status = x.Attempt.Late
+	case x.HTTP2:
 		status = x.HeadStatus()
 	}
 	switch judge(status) {

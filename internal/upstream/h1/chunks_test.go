@@ -83,7 +83,7 @@ func FuzzChunks(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, in []byte, n int) {
 		got, used, err := decode(in, 1+(n&0xff))
-		whole, wholeUsed := decodeWhole(bytes.Clone(in))
+		whole, wholeUsed := decodeWhole(bytes.Clone(in), nil)
 		if (wholeUsed > 0) != (err == nil) || err == nil && (!bytes.Equal(got, whole) || used != wholeUsed) {
 			t.Fatalf("in pieces %q %d %v, at once %q %d", got, used, err, whole, wholeUsed)
 		}

@@ -113,13 +113,9 @@ func (s *stream) finish(err error) {
 
 // whole is the end of a body. Behind that of a gRPC call stands how it ended, which is judged like an answer's status.
 func (s *stream) whole() h1.BodyEnd {
-	x := s.k.x
-	if s.k.grpc && x.TellsLater() {
-		if code, ok := x.GRPCStatus(); ok {
-			s.status = pipeline.GRPCAsHTTP(code)
-			x.Attempt.Late = s.status
-			return h1.BodyJudged
-		}
+	if status, ok := s.k.x.EndCall(); ok {
+		s.status = status
+		return h1.BodyJudged
 	}
 	return h1.BodyWhole
 }
