@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 )
@@ -67,6 +68,7 @@ func (o *old) serve(c net.Conn) {
 			head, body, _ := strings.Cut(answer, "\r\n\r\n")
 			_, _ = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\n%s\r\n\r\n", head)
 			answer = body
+			time.Sleep(20 * time.Millisecond) // slow is what it is
 		} else {
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\n")
 		}

@@ -15,6 +15,7 @@ import (
 type called struct {
 	code, body, pushback string
 	status               int
+	err                  error
 }
 
 func (c called) Serve(_ context.Context, x *pipeline.Exchange) error {
@@ -29,10 +30,12 @@ func (c called) Serve(_ context.Context, x *pipeline.Exchange) error {
 	}
 	if c.body != "" {
 		x.Trailers = &pipeline.Trailers{}
-		x.Trailers.Add("grpc-status", "14")
+		if c.code == "" {
+			x.Trailers.Add("grpc-status", "14")
+		}
 		x.Response.SetStream(io.NopCloser(strings.NewReader(c.body)), -1)
 	}
-	return nil
+	return c.err
 }
 
 func callOf(s step) pipeline.Handler { return &script{steps: []step{s}} }
@@ -57,6 +60,7 @@ func TestWhatOfGRPCIsTriedAgain(t *testing.T) {
 		{name: "unavailable, not asked for", upstream: called{code: "14"}, methods: []string{"POST"}, on: []string{"connect", "500"}, calls: 1},
 		{name: "behind a body", upstream: called{body: "b"}, methods: []string{"POST"}, calls: 1},
 		{name: "behind a head", upstream: called{code: "14", body: "b"}, methods: []string{"POST"}, calls: 1},
+		{name: "an answer that was lost", upstream: called{code: "14", err: pipeline.UpstreamFailed}, methods: []string{"POST"}, calls: 1},
 		{name: "done", upstream: called{code: "0"}, methods: []string{"POST"}, calls: 1},
 		{name: "other codes", upstream: called{code: "13"}, methods: []string{"POST"}, on: []string{"500", "503"}, calls: 1},
 		{name: "exhausted", upstream: called{code: "8"}, methods: []string{"POST"}, on: []string{"429", "503"}, calls: 1},
