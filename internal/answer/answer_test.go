@@ -100,7 +100,7 @@ func TestDecodeRefusesWhatIsBroken(t *testing.T) {
 		}
 	}
 	for name, b := range map[string][]byte{
-		"version":       append([]byte{2}, whole[1:]...),
+		"version":       append([]byte{3}, whole[1:]...),
 		"status":        {version, 0, 100, 0, 0},
 		"too few":       {version, 0, 200, 0, 1},
 		"denied field":  append([]byte{version, 0, 200, 0, 1, 0, 4}, "Date\x00\x00\x00\x00"...),
@@ -113,9 +113,61 @@ func TestDecodeRefusesWhatIsBroken(t *testing.T) {
 	}
 }
 
+// The gRPC status of an answer is a part of its own, and nothing else gets into it.
+func TestTrailers(t *testing.T) {
+	var b Builder
+	b.Begin(200)
+	b.Field([]byte("Content-Type"), []byte("application/grpc"))
+	for _, name := range []string{"Grpc-Status", "grpc-message", "Grpc-Status-Details-Bin", "Set-Cookie", "X-Cost", "Trailer", ""} {
+		b.Trailer([]byte(name), []byte("v"))
+	}
+	b.Field([]byte("Location"), []byte("/late"))
+	whole := bytes.Clone(b.End([]byte("body")))
+	a, err := Decode(whole)
+	if err != nil || text(a) != "Content-Type=application/grpc;body" || trailers(a) != "Grpc-Status=v;grpc-message=v;Grpc-Status-Details-Bin=v;" {
+		t.Fatalf("%q, %q, %v", text(a), trailers(a), err)
+	}
+	for i := range len(whole) - len("body") {
+		if _, err := Decode(whole[:i]); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("cut at %d: %v", i, err)
+		}
+	}
+	if _, err := Decode(bytes.Replace(whole, []byte("grpc-message"), []byte("x-mess-cooki"), 1)); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("another trailer: %v", err)
+	}
+	b.Begin(200)
+	for range 300 {
+		b.Trailer([]byte("Grpc-Message"), []byte("v"))
+	}
+	if a, err := Decode(b.End(nil)); err != nil || len(trailers(a)) != mostTrailers*len("Grpc-Message=v;") {
+		t.Errorf("too many: %q, %v", trailers(a), err)
+	}
+}
+
+// What earlier versions stored is read as before, and what has no gRPC status is written as before.
+func TestFirstVersion(t *testing.T) {
+	const first = "\x01\x00\xc9\x00\x01\x00\x08Location\x00\x00\x00\x02/abody"
+	if a, err := Decode([]byte(first)); err != nil || a.Status != 201 || text(a) != "Location=/a;body" || trailers(a) != "" {
+		t.Errorf("%q, %v", text(a), err)
+	}
+	if got := encode(201, "body", "Location", "/a"); string(got) != first {
+		t.Errorf("%q", got)
+	}
+}
+
+func trailers(a Answer) string {
+	var s strings.Builder
+	a.EachTrailer(func(name, value []byte) { s.WriteString(string(name) + "=" + string(value) + ";") })
+	return s.String()
+}
+
 func FuzzAnswer(f *testing.F) {
 	f.Add(encode(201, "body", "Content-Type", "a", "Location", "/b"))
 	f.Add(encode(204, ""))
+	var call Builder
+	call.Begin(200)
+	call.Trailer([]byte("grpc-status"), []byte("0"))
+	f.Add(bytes.Clone(call.End([]byte("body"))))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, err := Decode(b)
 		if err != nil {
@@ -124,6 +176,7 @@ func FuzzAnswer(f *testing.F) {
 		var again Builder
 		again.Begin(a.Status)
 		a.Each(again.Field)
+		a.EachTrailer(again.Trailer)
 		if out := again.End(a.Body); !bytes.Equal(out, b) {
 			t.Fatalf("%x is read and written as %x", b, out)
 		}

@@ -18,6 +18,16 @@ var denied = lowerSet(
 	"x-gateway-fallback", "grpc-status", "grpc-message", "grpc-status-details-bin",
 )
 
+// The gRPC status is told again, apart from the fields: it belongs behind the body.
+var statusFields = lowerSet("grpc-status", "grpc-message", "grpc-status-details-bin")
+
+const mostTrailers = 8
+
+func statusField(name []byte) bool {
+	var room [longestDenied]byte
+	return len(name) <= longestDenied && statusFields[string(lower(room[:0], name))]
+}
+
 var deniedPrefixes = []string{"access-control-", "ratelimit", "x-ratelimit-", "x-rate-limit-", "x-b3-"}
 
 const longestDenied = 64

@@ -186,6 +186,7 @@ func FuzzOpen(f *testing.F) {
 		f.Add(append(bytes.Clone(sealed), 0))
 	}
 	f.Add([]byte{sealedVersion})
+	f.Add([]byte{trailing, 0, 200, 0, 0, 1})
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, stored []byte) {
 		plain, err := s.Open(stored, record, secret)

@@ -97,6 +97,16 @@ func (b *Breaker) Fail(s *Settings, began, now time.Time) {
 	b.mu.Unlock()
 }
 
+// Well is the end of a Pending call begun at began that was good after all: it ends a series of failures.
+func (b *Breaker) Well(began, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.tick(now)
+	if m := &b.machine; !b.forced && m.state == Closed && max(began.Sub(b.origin), 0) >= m.since {
+		m.failures = 0
+	}
+}
+
 // Ready tells whether Acquire would let a call through at a time, which may lie ahead, and takes nothing. If not, wait is as
 // Acquire's.
 func (b *Breaker) Ready(s *Settings, at time.Time) (wait time.Duration, ok bool) {

@@ -8,12 +8,17 @@ import (
 )
 
 // Layer guards the calls of one upstream. A call is judged once, at its answer's head; a body that breaks off later takes
-// the good result back.
+// the good result back. So does the status of a gRPC call that stands behind its body; as long as it is not known the call
+// counts, but ends no series of failures.
 func Layer(cfg Config, b *Breaker) pipeline.Layer {
 	s := cfg.Settings()
 	ended := func(x *pipeline.Exchange, end pipeline.End) {
-		if x.Attempt.Broken {
+		late := x.Attempt.Late
+		switch {
+		case x.Attempt.Broken, late != 0 && judgeStatus(late, false) == Failure:
 			b.Fail(&s, x.Start, end.At)
+		case late != 0 && judgeStatus(late, false) == Success:
+			b.Well(x.Start, end.At)
 		}
 	}
 	return func(next pipeline.Handler) pipeline.Handler {
@@ -75,9 +80,18 @@ func judge(x *pipeline.Exchange, err error, dispatched bool, began time.Time) Ou
 	if !dispatched {
 		return Neutral
 	}
-	switch x.Response.Status() {
+	if x.TellsLater() {
+		return Pending
+	}
+	status := x.HeadStatus()
+	return judgeStatus(status, status == 503 && len(x.Response.Header("Retry-After")) > 0)
+}
+
+// judgeStatus judges an HTTP status, or what a gRPC status stands for. later: it said when to come again.
+func judgeStatus(status int, later bool) Outcome {
+	switch status {
 	case 503:
-		if len(x.Response.Header("Retry-After")) > 0 {
+		if later {
 			return Neutral
 		}
 		return Failure

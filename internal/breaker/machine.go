@@ -40,6 +40,7 @@ const (
 	Success Outcome = iota
 	Failure
 	Neutral // says nothing about the upstream: the client left, or we refused
+	Pending // good as far as is known: it counts, but ends no series of failures. See Well
 )
 
 const (
@@ -155,10 +156,11 @@ func (m *machine) judge(s *Settings, o Outcome, slow bool, now time.Duration) {
 	if slow {
 		c.slow = 1
 	}
-	m.failures++
-	if o == Failure {
+	switch o {
+	case Failure:
 		c.failed = 1
-	} else {
+		m.failures++
+	case Success:
 		m.failures = 0
 	}
 	m.window.add(c)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 
@@ -35,14 +36,26 @@ func (c *cross) traffic(p units.Problems, r *RouteConfig, given *node) {
 	if r.Dedup != nil && len(r.To.Names()) == 0 && given.get("dedup") != nil {
 		p.Key("dedup").Add("the route calls no upstream: there is nothing to execute once")
 	}
-	for _, name := range r.To.Names() {
-		if u, named := c.doc.Upstreams[name]; named && r.Dedup != nil && given.get("dedup") != nil && u.SpeaksGRPC() {
-			p.Key("dedup").Add("keyed writes to gRPC upstreams (%s) are not available in this version: stored answers have no trailers", name)
-		}
+	if given.get("dedup") != nil {
+		c.statusCheck(p.Key("dedup").Key("status_check").Key("url"), r)
 	}
 	c.ledgers(p, r)
 	if len(r.Fallback) > 0 && len(r.To.Names()) == 0 {
 		p.Key("fallback").Add("the route calls no upstream: nothing can fail")
+	}
+}
+
+// statusCheck finds questions to targets that answer nothing over HTTP/1.1.
+func (c *cross) statusCheck(p units.Problems, r *RouteConfig) {
+	if r.Dedup == nil || r.Dedup.StatusCheck == nil {
+		return
+	}
+	u, err := url.Parse(strings.ReplaceAll(r.Dedup.StatusCheck.URL, "{key}", "key"))
+	if err != nil || u.Port() != "" {
+		return
+	}
+	if up, named := c.doc.Upstreams[u.Hostname()]; named && up.PriorKnowledge() {
+		p.Add("is asked over HTTP/1.1, and upstream %s has h2c, grpc or grpcs targets: name the address of an HTTP endpoint", u.Hostname())
 	}
 }
 

@@ -26,6 +26,8 @@ type attempt struct {
 	print   record.Fingerprint
 	token   record.Token
 	subject record.Subject
+	grpc    bool // the call is gRPC's
+	code    int  // its status when the upstream did not know the outcome; 0: there is none
 	epoch   uint32
 	settled bool
 	flight  *flight // where duplicates in this process wait; nil: none can
@@ -35,6 +37,9 @@ type attempt struct {
 func (a *attempt) serve(ctx context.Context) error {
 	if !a.forwardKey() || !a.x.Outgoing.Set("Accept-Encoding", identity) {
 		return fmt.Errorf("%w: no room for the forwarded key", pipeline.Internal)
+	}
+	if a.grpc && !a.x.Outgoing.Set(acceptField, identity) {
+		return fmt.Errorf("%w: no room for %s", pipeline.Internal, acceptField)
 	}
 	found, wait, err := a.begin(ctx)
 	if err == nil && found.Verdict == record.Busy && a.cfg.Wait > 0 {

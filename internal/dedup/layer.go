@@ -129,7 +129,7 @@ func (g *guard) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	if err != nil {
 		return err // too large, or broken off: nothing was claimed
 	}
-	a := attempt{guard: g, x: x, token: newToken()}
+	a := attempt{guard: g, x: x, token: newToken(), grpc: pipeline.IsGRPC(x.Request.Header("Content-Type"))}
 	hashes, err := g.records.hasher(ctx)
 	if err != nil {
 		if g.cfg.ForwardKey != "as_sent" { // the derived key is not known, and the client's is not for the upstream

@@ -122,6 +122,7 @@ func (a *attempt) replay(f record.Found) error {
 	x.Response.SetStatus(stored.Status)
 	stored.Each(func(name, value []byte) { x.Response.Add(string(name), value) })
 	x.Response.SetBody(stored.Body)
+	a.tellStatus(stored)
 	x.Response.Set("Idempotent-Replayed", []byte("true"))
 	x.Response.Set(statusField, []byte("replayed"))
 	if f.RequestID != "" {

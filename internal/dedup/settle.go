@@ -1,28 +1,21 @@
 package dedup
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
 
-	"github.com/oncegate/oncegate/internal/answer"
 	"github.com/oncegate/oncegate/internal/dedup/record"
 	"github.com/oncegate/oncegate/internal/failpoint"
 	"github.com/oncegate/oncegate/internal/mutant"
 	"github.com/oncegate/oncegate/internal/pipeline"
-	"github.com/oncegate/oncegate/internal/wire"
 )
 
 var notSent = pipeline.Problem{Executed: pipeline.ExecutedNo, SameKey: pipeline.Yes, NewKey: pipeline.Yes}
 
 // failed decides on an error by what the upstream may have done.
 func (a *attempt) failed(ctx context.Context, err error) error {
-	status := 502
-	if pipeline.KindOf(err) == pipeline.UpstreamTimeout {
-		status = 504
-	}
-	effect := a.x.Effect
+	status, effect := brokenStatus(err), a.x.Effect
 	if mutant.DeleteOnError {
 		effect = pipeline.EffectNone
 	}
@@ -34,9 +27,19 @@ func (a *attempt) failed(ctx context.Context, err error) error {
 		a.x.Response.Set("Cache-Control", noStore)
 		return err
 	case pipeline.EffectDone: // it answered, but the answer was lost on the way here, and its status with it
-		return a.cutOff(ctx, record.Result{}, status, err)
+		if !a.grpc {
+			return a.cutOff(ctx, record.Result{}, status, err)
+		}
 	}
 	return a.unknown(ctx, status, err)
+}
+
+// brokenStatus is what a first caller gets when no answer came, or no whole one.
+func brokenStatus(err error) int {
+	if pipeline.KindOf(err) == pipeline.UpstreamTimeout {
+		return 504
+	}
+	return 502
 }
 
 // unsent is what is known when this dispatch did not happen. An earlier one may have arrived: see free.
@@ -56,14 +59,16 @@ func (a *attempt) answered(ctx context.Context) error {
 		a.free(ctx)
 		return nil
 	case a.x.Effect != pipeline.EffectDone: // a fixed answer must not hide what is not known
-		resp.Reset()
+		a.drop()
 		return a.unknown(ctx, 502, nil)
+	case a.grpc && status == 200:
+		return a.answeredGRPC(ctx)
 	case freesKey(status) || slices.Contains(a.cfg.ReleaseOn, status):
 		a.free(ctx)
 		resp.Set(statusField, []byte("executed"))
 		return nil
-	case status == 502 || status == 504: // the upstream passes on that somebody behind it did not know either
-		resp.Reset()
+	case status == 502 || status == 504, a.grpc && status == 503: // the upstream passes on that somebody behind it did not know either
+		a.drop()
 		return a.unknown(ctx, status, nil)
 	}
 	return a.keep(ctx, status)
@@ -86,24 +91,26 @@ func (a *attempt) keep(ctx context.Context, status int) error {
 	if status >= 200 && !isEventStream(resp.Header("Content-Type")) {
 		body, whole, err := resp.Buffer(int64(a.cfg.MaxAnswer))
 		if err != nil {
-			resp.Reset()
-			code := 502
-			if pipeline.KindOf(err) == pipeline.UpstreamTimeout {
-				code = 504
-			}
-			return a.cutOff(ctx, res, code, err)
+			a.drop()
+			return a.cutOff(ctx, res, brokenStatus(err), err)
 		}
 		if whole {
 			a.complete(&res, body)
 		}
 	}
+	return a.store(ctx, res)
+}
+
+// store settles with a result, and lets the answer through.
+func (a *attempt) store(ctx context.Context, res record.Result) error {
+	resp := a.x.Response
 	word, said := ResultExecuted, "executed"
 	switch outcome, err := a.finish(ctx, res); {
 	case err != nil:
 		word, said = ResultNotPersisted, "not-persisted"
 	case outcome == record.Fenced:
 		if found, ok := a.sameEffect(ctx); ok {
-			resp.Reset()
+			a.drop()
 			return a.duplicate(found)
 		}
 		word, said = ResultConflict, "conflict"
@@ -123,43 +130,6 @@ func (a *attempt) sameEffect(ctx context.Context) (record.Found, bool) {
 	return found, err == nil && found.Verdict == record.Replay
 }
 
-// complete makes the answer one that can be told again. An answer that can't be sealed is not kept: it never goes to the store
-// in the clear. Neither is one beyond what its client may have stored.
-func (a *attempt) complete(res *record.Result, body []byte) {
-	sealed, err := a.records.sealer.Load().Seal(a.encode(res.Status, body), a.key[:], a.clientKey())
-	if err != nil {
-		a.records.log.Error("an answer could not be sealed and is not kept", "operation_ref", a.records.ref(a.key), "error", err)
-		return
-	}
-	if a.records.caps.mayStore(a.subject, a.cfg.PerClient, len(sealed), a.cfg.Keep.Answer.Std()) {
-		res.State, res.Answer = record.Completed, sealed
-	}
-}
-
-// clientKey is the idempotency key as the client chose it.
-func (a *attempt) clientKey() []byte {
-	key, _ := wire.ParseKey(single(a.x.Request, keyField))
-	return key
-}
-
-// isEventStream: such an answer has no end to wait for.
-func isEventStream(contentType []byte) bool {
-	const sse = "text/event-stream"
-	return len(contentType) >= len(sse) && bytes.EqualFold(contentType[:len(sse)], []byte(sse))
-}
-
-// encode copies what may be told again. The memory is its own: it may outlive the exchange in the backlog.
-func (a *attempt) encode(status int, body []byte) []byte {
-	var b answer.Builder
-	b.Begin(status)
-	a.x.Response.EachField(func(name, value []byte) {
-		if a.kept.Has(name) {
-			b.Field(name, value)
-		}
-	})
-	return b.End(body)
-}
-
 // cutOff settles an answer that came and broke: executed, and not to be told.
 func (a *attempt) cutOff(ctx context.Context, res record.Result, status int, err error) error {
 	res.State = record.Sealed
@@ -174,7 +144,7 @@ func (a *attempt) cutOff(ctx context.Context, res record.Result, status int, err
 func (a *attempt) unknown(ctx context.Context, status int, err error) error {
 	_, _ = a.finish(ctx, record.Result{State: record.Unknown})
 	told := a.told(ResultUnknown, pipeline.OutcomeUnknown, pipeline.Problem{
-		Executed: pipeline.ExecutedUnknown, SameKey: pipeline.Yes, NewKey: pipeline.No, Status: status, RetryAfter: a.settles(a.token),
+		Executed: pipeline.ExecutedUnknown, SameKey: pipeline.Yes, NewKey: pipeline.No, Status: status, GRPC: a.code, RetryAfter: a.settles(a.token),
 	})
 	if err == nil {
 		return told

@@ -28,6 +28,9 @@ func appendLine(dst []byte, x *pipeline.Exchange, end pipeline.End, route string
 	dst = appendText(dst, `,"method":`, x.Request.Method())
 	dst = appendText(dst, `,"path":`, x.Request.Path())
 	dst = appendInt(dst, `,"status":`, int64(end.Status))
+	if code, ok := codeOf(x, end); ok {
+		dst = appendText(dst, `,"grpc_status":`, codeWord(code))
+	}
 	dst = appendText(dst, `,"kind":`, kindOf(x, end))
 	dst = appendText(dst, `,"client":`, x.Client.Subject)
 	dst = appendPeer(dst, x)

@@ -14,7 +14,10 @@ var methods = [...]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTI
 // classes are hundreds of the status. A status outside 100 to 599 never goes out; if an edge reports one, it counts as 0.
 const classes = 6
 
-type statusCounts [100]atomic.Uint64
+type (
+	statusCounts [100]atomic.Uint64
+	callCounts   [otherCode + 1]atomic.Uint64
+)
 
 // routeCounts are the numbers of one route. Counting is indexing an array and one atomic addition; the arrays of a method and
 // a class of statuses are made when first used, so a route that is not asked costs little.
@@ -24,6 +27,7 @@ type routeCounts struct {
 	sockets  atomic.Int64 // open WebSockets
 	socketed atomic.Bool  // there was one
 	requests [len(methods)][classes]atomic.Pointer[statusCounts]
+	calls    atomic.Pointer[callCounts]
 	refusals []atomic.Uint64 // by kind
 	duration times
 }
@@ -47,6 +51,9 @@ func (r *routeCounts) count(x *pipeline.Exchange, end pipeline.End) {
 	counts[status%100].Add(1)
 	if kind := int(end.Kind); kind > 0 && kind < len(r.refusals) {
 		r.refusals[kind].Add(1)
+	}
+	if code, ok := codeOf(x, end); ok {
+		r.call(code)
 	}
 	if x.Switch.Granted && end.Status == 101 {
 		return // its life says nothing about how quick answers are
@@ -91,6 +98,7 @@ type routeCollector struct {
 func (c *routeCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- requestsDesc
 	ch <- refusalsDesc
+	ch <- callsDesc
 	ch <- inFlightDesc
 	ch <- socketsDesc
 	ch <- durationDesc
@@ -105,6 +113,7 @@ func (c *routeCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 		ch <- r.duration.metric(durationDesc, r.route)
 		r.collectRequests(ch)
+		r.collectCalls(ch)
 		for kind := range r.refusals {
 			if n := r.refusals[kind].Load(); n > 0 {
 				ch <- prometheus.MustNewConstMetric(refusalsDesc, prometheus.CounterValue, float64(n), r.route, pipeline.Refusal(kind).Slug())

@@ -67,6 +67,7 @@ type Attempt struct {
 	Once     bool          // whoever calls tries again by itself: one dispatch a call
 	Duration time.Duration // from the first pick to the answer's head, in all tries
 	Broken   bool          // the answer's body broke off after its head had been passed on
+	Late     int           // the HTTP status that the answer's trailers stand for: of gRPC, see GRPCAsHTTP; 0: none
 	At       time.Time     // when the answer's head was complete; zero without one
 	Tried    Tried         // where the tries went, so that a further one goes elsewhere
 	Retried  string        // why the latest further try was made: connect, reset, timeout, a status or hedge; "": there was none
@@ -179,7 +180,7 @@ func (x *Exchange) Abandon(mark int, end End) {
 		x.nends--
 		x.ends[x.nends](x, end)
 	}
-	x.Attempt.Broken, x.Attempt.At, x.Trailers = false, time.Time{}, nil
+	x.Attempt.Broken, x.Attempt.Late, x.Attempt.At, x.Trailers = false, 0, time.Time{}, nil
 }
 
 // Begin readies a pooled exchange for a request. The edge calls it and fills in the facts it knows.

@@ -16,6 +16,7 @@ type Problem struct {
 	Location       string
 	RetryAfter     int // seconds, also sent as Retry-After; NoRetryAfter: coming back is useless
 	Status         int // overrides the refusal's status: 502 and 504 for a first caller
+	GRPC           int // overrides the refusal's gRPC status: the upstream's own for a first caller; 0: nothing
 	Close          bool
 }
 

@@ -189,7 +189,7 @@ func repeatable(x *pipeline.Exchange) bool {
 // classify gives the class of a failure, or the status of an answer.
 func classify(x *pipeline.Exchange, err error) (failure, int) {
 	if err == nil {
-		return 0, x.Response.Status()
+		return 0, x.HeadStatus()
 	}
 	switch pipeline.KindOf(err) {
 	case pipeline.UpstreamOpen:

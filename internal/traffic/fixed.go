@@ -8,19 +8,24 @@ import (
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
 
-// Handler gives the fixed answer.
+// Handler gives the fixed answer. To a gRPC call it is the status that stands for it, unless it is an answer of gRPC by its
+// Content-Type.
 func (r *Respond) Handler() pipeline.Handler {
 	body, own := []byte(r.Body), *r
 	values := make([]pipeline.Field, 0, len(r.Headers))
 	for name, value := range r.Headers {
 		values = append(values, pipeline.Field{Name: name, Value: []byte(value)})
 	}
+	calls := pipeline.IsGRPC(contentType(r.Headers))
 	return pipeline.HandlerFunc(func(_ context.Context, x *pipeline.Exchange) error {
 		x.Response.SetStatus(own.Status)
 		for i := range values {
 			x.Response.Set(values[i].Name, values[i].Value)
 		}
 		x.Response.SetBody(body)
+		if !calls {
+			fixedCall(x)
+		}
 		return nil
 	})
 }
@@ -40,6 +45,7 @@ func (r *Redirect) Handler() (pipeline.Handler, error) {
 		x.Response.SetStatus(status)
 		x.Response.Set("Location", location)
 		x.Response.SetBody(nil)
+		fixedCall(x)
 		return nil
 	}), nil
 }

@@ -71,9 +71,16 @@ func (t *target) broke(out *h1.Outcome, began time.Time) {
 // answered judges a try by its answer. When the body is still to come, it takes a whole one to speak for the target.
 func (t *target) answered(x *pipeline.Exchange, out *h1.Outcome, began time.Time) {
 	took, now := out.At.Sub(began), balance.Now(out.At)
-	switch judge(out.Status) {
+	status := out.Status
+	switch {
+	case x.Attempt.Late != 0:
+		status = x.Attempt.Late
+	case x.HTTP2:
+		status = x.HeadStatus()
+	}
+	switch judge(status) {
 	case failed:
-		if out.Status == 503 && x.Response.Header("Retry-After") != nil {
+		if status == 503 && x.Response.Header("Retry-After") != nil {
 			return
 		}
 		t.node.load.Failed(took, now)
@@ -119,7 +126,10 @@ func (t *target) Ended(status int, body h1.BodyEnd) {
 	case body == h1.BodyBroken:
 		t.node.load.Failed(0, balance.Now(time.Now()))
 		t.bad(eject.Errors)
-	case body == h1.BodyWhole && judge(status) <= poor:
+	case body == h1.BodyJudged && judge(status) == failed:
+		t.node.load.Failed(0, balance.Now(time.Now()))
+		t.bad(eject.Errors)
+	case (body == h1.BodyWhole || body == h1.BodyJudged) && judge(status) <= poor:
 		t.node.record.Good()
 	}
 }

@@ -33,9 +33,9 @@ func (c *Config) Validate(p units.Problems) {
 	}
 }
 
-// SpeaksGRPC tells that a target is named as one of gRPC.
-func (c *Config) SpeaksGRPC() bool {
-	return slices.ContainsFunc(c.schemes(), func(s string) bool { return s == "grpc" || s == "grpcs" })
+// PriorKnowledge tells that a target is called over HTTP/2 without being asked, so that nothing else may call it otherwise.
+func (c *Config) PriorKnowledge() bool {
+	return slices.ContainsFunc(c.schemes(), multiplexed)
 }
 
 // all tells that a scheme's quality is that of every target.

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oncegate/oncegate/internal/answer"
 	"github.com/oncegate/oncegate/internal/dedup/record"
 )
 
@@ -104,6 +105,16 @@ func TestPutDeleteAll(t *testing.T) {
 	put(t, s, sealed)
 	put(t, s, unknown)
 	holds(t, s, entry(1, "one"), sealed, unknown)
+
+	var b answer.Builder // of a gRPC call
+	b.Begin(200)
+	b.Trailer([]byte("Grpc-Status"), []byte("9"))
+	call := string(b.End([]byte("\x00\x00\x00\x00\x01m")))
+	put(t, s, entry(4, call))
+	holds(t, s, entry(1, "one"), sealed, unknown, entry(4, call))
+	if err := s.Delete(entry(4, "")); err != nil {
+		t.Error(err)
+	}
 
 	put(t, s, entry(1, "another, longer")) // of the same attempt
 	holds(t, s, entry(1, "another, longer"), sealed, unknown)

@@ -44,6 +44,7 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		"Isolation":     testIsolation,
 		"Copies":        testCopies,
 		"LargeAnswer":   testLargeAnswer,
+		"GRPCAnswer":    testGRPCAnswer,
 		"OneOfMany":     testOneOfMany,
 		"ManyRounds":    testManyRounds,
 		"TruthIsStable": testTruthIsStable,

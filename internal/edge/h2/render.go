@@ -51,7 +51,7 @@ func (ex *exchange) refuse(err error) {
 		r.Set("Cache-Control", noStore)
 	}
 	r.Del("Content-Encoding")
-	if isGRPC(ex.req.Header("Content-Type")) {
+	if ex.calls() {
 		ex.refuseGRPC()
 		return
 	}
@@ -139,6 +139,10 @@ func (ex *exchange) send() bool {
 		return ex.brokeGRPC(err)
 	}
 	ex.fails = ex.Gone()
+	if ex.statusless() {
+		ex.endGRPC(pipeline.GRPCInternal, noStatus)
+		return true
+	}
 	ex.sendTrailers()
 	return true
 }
@@ -150,7 +154,12 @@ func (ex *exchange) setLength(silent bool) {
 		return
 	}
 	r.Del("Content-Length")
+	if ex.answersGRPC() && r.stream != nil {
+		r.size = -1 // to its end, where the trailers are
+	}
 	switch {
+	case r.size >= 0 && ex.answersGRPC(): // trailers follow
+		ex.out.Header()["Content-Length"] = nil
 	case r.size > 0, r.size == 0 && ex.Trailers == nil && !ex.grpcOnly():
 		var digits [20]byte
 		r.Add("Content-Length", strconv.AppendInt(digits[:0], r.size, 10))

@@ -13,18 +13,20 @@ import (
 // request is pipeline.Request over net/http's. Its head is written down as the lines that an HTTP/1.1 client would have sent,
 // so that one set of rules judges both.
 type request struct {
-	ex     *exchange
-	head   wire.Head
-	method []byte
-	target []byte
-	raw    []byte // the lines
-	limit  int64  // of the body
-	taken  int64  // bytes of content so far
-	over   error  // how the body ended; nil: not yet
-	buf    []byte
-	whole  bool // buf is all of the body
-	at     int  // how much of buf the reader has given
-	pauses *pauses
+	ex       *exchange
+	head     wire.Head
+	method   []byte
+	target   []byte
+	raw      []byte // the lines
+	limit    int64  // of the body
+	taken    int64  // bytes of content so far
+	over     error  // how the body ended; nil: not yet
+	buf      []byte
+	whole    bool  // buf is all of the body
+	collects bool  // the whole body is being read
+	keeps    int64 // what is read is kept up to so many bytes
+	at       int   // how much of buf the reader has given
+	pauses   *pauses
 }
 
 const (
@@ -35,7 +37,7 @@ const (
 // begin writes the head down and checks it.
 func (r *request) begin(q *http.Request, lim *limits) error {
 	r.method, r.target = append(r.method[:0], q.Method...), append(r.target[:0], q.RequestURI...)
-	r.limit, r.taken, r.over, r.whole, r.at, r.pauses = lim.body, 0, nil, false, 0, nil
+	r.limit, r.taken, r.over, r.whole, r.at, r.pauses, r.keeps = lim.body, 0, nil, false, 0, nil, 0
 	r.buf = nil
 	if q.ContentLength == 0 {
 		r.over = io.EOF
@@ -186,7 +188,9 @@ func (r *request) receive(p []byte) (int, error) {
 	if r.pauses == nil {
 		r.pauses = r.ex.watchRead()
 	}
-	streams := isGRPC(r.Header("Content-Type")) // its calls may rest for as long as both sides like: pings find dead clients
+	// Calls of gRPC may rest for as long as both sides like, and pings find dead clients. One that is to be here whole can't wait
+	// for an answer.
+	streams := !r.collects && pipeline.IsGRPC(r.Header("Content-Type"))
 	if !streams {
 		r.pauses.begin()
 	}
@@ -201,7 +205,29 @@ func (r *request) receive(p []byte) (int, error) {
 			r.ex.takeTrailers()
 		}
 	}
+	r.keep(p[:n])
 	return n, r.over
+}
+
+// Keep has what is read from now on be in memory when it was read to its end, as long as it is not above max: a body that goes on
+// while it comes can then be sent again.
+func (r *request) Keep(max int64) { r.keeps = min(max, r.limit) }
+
+func (r *request) keep(b []byte) {
+	if r.keeps == 0 || r.collects {
+		return
+	}
+	ok := int64(len(r.buf)+len(b)) <= r.keeps
+	if ok && len(r.buf)+len(b) > cap(r.buf) {
+		r.buf, ok = r.ex.edge.memory.Grow(r.buf, len(b), r.keeps)
+	}
+	if !ok {
+		r.ex.edge.memory.Free(r.buf)
+		r.buf, r.at, r.keeps = nil, 0, 0
+		return
+	}
+	r.buf = append(r.buf, b...)
+	r.at, r.whole = len(r.buf), r.over == io.EOF
 }
 
 // ended is the refusal for how a body ended.
@@ -236,6 +262,8 @@ func (r *request) Buffer(max int64) ([]byte, error) {
 
 // collect reads to the end, or to just above max: then what was read stays and Body begins with it.
 func (r *request) collect(max int64) error {
+	r.collects = true
+	defer func() { r.collects = false }()
 	max = min(max, r.limit)
 	step := r.head.ContentLength()
 	if step < 0 {

@@ -3,6 +3,9 @@ package h1
 import (
 	"bytes"
 	"errors"
+
+	"github.com/oncegate/oncegate/internal/pipeline"
+	"github.com/oncegate/oncegate/internal/wire"
 )
 
 const (
@@ -16,11 +19,12 @@ var (
 )
 
 // chunks decodes a chunked body (RFC 9112, section 7.1). It is strict: CRLF only, digits first, no space before the size, no
-// control bytes in extensions. Extensions and trailers are dropped.
+// control bytes in extensions. Extensions are dropped, and so are trailers, unless somebody wants them.
 type chunks struct {
 	left    int64 // data bytes of the current chunk still to come
 	step    chunkStep
-	trailer int // bytes of the trailer section so far
+	trailer int                // bytes of the trailer section so far
+	into    *pipeline.Trailers // nil: nobody wants them
 }
 
 type chunkStep uint8
@@ -93,13 +97,21 @@ func (d *chunks) line(b []byte) (int, error) {
 
 func (d *chunks) trailerLine(line []byte) error {
 	d.trailer += len(line) + 2
+	colon := bytes.IndexByte(line, ':')
 	switch {
 	case len(line) == 0:
 		d.step = atEnd
-	case d.trailer > maxTrailers || bytes.IndexByte(line, ':') < 1:
+	case d.trailer > maxTrailers || colon < 1:
 		return errChunk
+	case d.into != nil && trailerName(line[:colon]):
+		d.into.Add(string(line[:colon]), string(bytes.Trim(line[colon+1:], " \t")))
 	}
 	return nil
+}
+
+// trailerName tells a name that may stand behind a body.
+func trailerName(name []byte) bool {
+	return wire.TrailerAllowed(name) && bytes.IndexByte(name, '_') < 0
 }
 
 func (d *chunks) sizeLine(line []byte) error {
@@ -138,7 +150,8 @@ func hexValue(c byte) int {
 }
 
 // decodeWhole decodes a body that is in b as a whole, in place. used is 0 when it is not, or is malformed: the stream finds out.
-func decodeWhole(b []byte) (content []byte, used int) {
+// into gets its trailers; nil: nobody wants them.
+func decodeWhole(b []byte, into *pipeline.Trailers) (content []byte, used int) {
 	if !bytes.Contains(b, []byte("0\r\n")) {
 		return nil, 0
 	}
@@ -151,7 +164,7 @@ func decodeWhole(b []byte) (content []byte, used int) {
 		check.took(n)
 		at += skip + n
 	}
-	var d chunks
+	d := chunks{into: into}
 	at, w := 0, 0
 	for d.step != atEnd {
 		skip, n, _ := d.next(b[at:])

@@ -6,6 +6,8 @@ import (
 	"net/http/httputil"
 	"strings"
 	"testing"
+
+	"github.com/oncegate/oncegate/internal/pipeline"
 )
 
 // decode runs the decoder over b in pieces of n bytes, as a connection would.
@@ -83,7 +85,7 @@ func FuzzChunks(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, in []byte, n int) {
 		got, used, err := decode(in, 1+(n&0xff))
-		whole, wholeUsed := decodeWhole(bytes.Clone(in))
+		whole, wholeUsed := decodeWhole(bytes.Clone(in), nil)
 		if (wholeUsed > 0) != (err == nil) || err == nil && (!bytes.Equal(got, whole) || used != wholeUsed) {
 			t.Fatalf("in pieces %q %d %v, at once %q %d", got, used, err, whole, wholeUsed)
 		}
@@ -95,4 +97,32 @@ func FuzzChunks(f *testing.F) {
 			t.Fatalf("%q: %q, net/http %q %v", in, got, want, err)
 		}
 	})
+}
+
+// Trailers are given to who wants them, in one piece or byte by byte, but none that frames, routes or identifies a message.
+func TestTrailersOfChunks(t *testing.T) {
+	in := []byte("2\r\nok\r\n0\r\ngrpc-status:  0 \r\nX-A: 1\r\nX-A: 2\r\nContent-Length: 9\r\nHost: x\r\nx_y: 1\r\nb ad: 1\r\nEmpty:\r\n\r\n")
+	const want = "grpc-status=0;X-A=1;X-A=2;Empty=;"
+	said := func(all *pipeline.Trailers) (text string) {
+		all.Each(func(name, value string) { text += name + "=" + value + ";" })
+		return text
+	}
+	whole := &pipeline.Trailers{}
+	if body, used := decodeWhole(bytes.Clone(in), whole); string(body) != "ok" || used != len(in) || said(whole) != want {
+		t.Errorf("%q, %d, %q", body, used, said(whole))
+	}
+	d, pieces := chunks{}, &pipeline.Trailers{}
+	d.into = pieces
+	for from, to := 0, 1; to <= len(in); to++ {
+		skip, n, err := d.next(in[from:to])
+		if from += skip; err == nil {
+			d.took(n)
+			from += n
+		} else if err != errNeedMore {
+			t.Fatal(err)
+		}
+	}
+	if said(pieces) != want {
+		t.Errorf("%q", said(pieces))
+	}
 }

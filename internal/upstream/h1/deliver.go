@@ -145,9 +145,13 @@ func (k *call) deliverBody(h *head) {
 	case k.bodyless(h) || h.length == 0:
 		k.finish(reusable)
 	case h.chunked:
-		if body, used := decodeWhole(c.buffered()); used > 0 {
+		if k.x.Calls() { // others get none, see docs/protocols.md
+			k.x.Trailers = &pipeline.Trailers{}
+		}
+		if body, used := decodeWhole(c.buffered(), k.x.Trailers); used > 0 {
 			k.x.Response.SetBody(body)
 			c.r += used
+			k.x.EndCall()
 			k.finish(reusable)
 			return
 		}

@@ -33,6 +33,7 @@ const (
 	BodyWhole  BodyEnd = iota
 	BodyBroken         // by the upstream
 	BodyLeft           // nobody wanted the rest
+	BodyJudged         // whole, and the status is that of what followed it: a gRPC call's
 )
 
 func (l *Limits) note(f IdleFault) {

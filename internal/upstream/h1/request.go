@@ -57,6 +57,10 @@ func appendFields(dst []byte, x *pipeline.Exchange, b *Payload) (_ []byte, lines
 			lines += 2
 		}
 	}
+	if b != nil && x.Calls() { // its status stands in trailers
+		dst = append(dst, "Connection: TE\r\nTE: trailers\r\n"...)
+		lines += 2
+	}
 	dst, own = appendOwnFields(dst, x)
 	lines += own
 	for _, f := range x.Outgoing.Fields() {

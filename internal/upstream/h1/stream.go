@@ -36,6 +36,7 @@ func (k *call) stream(reusable bool, kind bodyKind, length int64) {
 	k.held = false
 	k.out.Streams = true
 	s := &stream{x: k.x, c: k.c, kind: kind, reusable: reusable, left: length, lim: k.lim, status: k.out.Status}
+	s.chunks.into = k.x.Trailers
 	k.x.Response.SetStream(s, length)
 }
 
@@ -173,6 +174,11 @@ func (s *stream) end(err error) {
 	case io.EOF:
 		s.err = io.EOF
 		c.settle(s.reusable, time.Now(), s.lim)
+		if status, ok := s.x.EndCall(); ok {
+			s.status = status
+			s.tell(BodyJudged)
+			return
+		}
 		s.tell(BodyWhole)
 		return
 	case pipeline.ClientGone:

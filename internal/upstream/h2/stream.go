@@ -97,7 +97,7 @@ func (s *stream) finish(err error) {
 	case err == io.EOF && why == nil:
 		s.takeTrailers()
 		s.err = io.EOF
-		s.close(h1.BodyWhole)
+		s.close(s.whole())
 	case why == pipeline.ClientGone:
 		s.err = why
 		s.close(h1.BodyLeft)
@@ -109,6 +109,15 @@ func (s *stream) finish(err error) {
 		s.err = fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, why)
 		s.close(h1.BodyBroken)
 	}
+}
+
+// whole is the end of a body. Behind that of a gRPC call stands how it ended, which is judged like an answer's status.
+func (s *stream) whole() h1.BodyEnd {
+	if status, ok := s.k.x.EndCall(); ok {
+		s.status = status
+		return h1.BodyJudged
+	}
+	return h1.BodyWhole
 }
 
 func (s *stream) takeTrailers() {
