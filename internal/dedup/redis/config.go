@@ -4,9 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/oncegate/oncegate/internal/redisconn"
 )
 
 // Config says where Redis is.
@@ -22,11 +23,15 @@ type Config struct {
 	WaitReplicas int    // replicas that must have a claim or a result before it counts
 }
 
+func (c Config) server() redisconn.Server {
+	return redisconn.Server{Mode: c.Mode, Addresses: c.Addresses, Master: c.Master, Username: c.Username, Password: c.Password, Database: c.Database, TLS: c.TLS}
+}
+
 // The modes.
 const (
-	Single   = "single"
-	Sentinel = "sentinel"
-	Cluster  = "cluster"
+	Single   = redisconn.Single
+	Sentinel = redisconn.Sentinel
+	Cluster  = redisconn.Cluster
 )
 
 // Deps are what a store needs besides. All may be nil.
@@ -52,18 +57,10 @@ func (silent) ClaimsLost(int)                        {}
 func (silent) PrimaryChanged()                       {}
 
 func (c Config) validate() error {
-	switch {
-	case c.Mode != Single && c.Mode != Sentinel && c.Mode != Cluster:
-		return fmt.Errorf("redis: mode %q is none of single, sentinel, cluster", c.Mode)
-	case len(c.Addresses) == 0:
-		return errors.New("redis: no address is given")
-	case c.Mode == Single && len(c.Addresses) > 1:
-		return errors.New("redis: mode single takes one address: with several, set mode to sentinel or cluster")
-	case c.Mode == Sentinel && c.Master == "":
-		return errors.New("redis: mode sentinel needs master, the name that the sentinels know the primary by")
-	case c.Mode == Cluster && c.Database != 0:
-		return errors.New("redis: a cluster has only database 0")
-	case c.WaitReplicas < 0:
+	if err := c.server().Validate(); err != nil {
+		return err
+	}
+	if c.WaitReplicas < 0 {
 		return errors.New("redis: wait_replicas must not be negative")
 	}
 	return nil
@@ -83,4 +80,8 @@ const (
 // within bounds a step of the background.
 func within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, d)
+}
+
+func bounds() redisconn.Bounds {
+	return redisconn.Bounds{Dial: dialTimeout, Read: replyTimeout, Write: dialTimeout, Pool: poolTimeout, Connections: 2}
 }

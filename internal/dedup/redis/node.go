@@ -2,14 +2,12 @@ package redis
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"net"
 	"sync/atomic"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/oncegate/oncegate/internal/failpoint"
 )
@@ -40,49 +38,18 @@ func newNode(cfg Config, addr string) *node {
 	return n
 }
 
-// clientOptions are for a client that never repeats a command by itself and whose every wait has a bound.
+// clientOptions are for few connections; the dialer marks its errors: whatever was to be sent was not.
 func clientOptions(cfg Config, addr string) *goredis.Options {
-	return &goredis.Options{
-		Addr: addr, Username: cfg.Username, Password: cfg.Password, DB: cfg.Database, ClientName: "oncegate",
-		Protocol: 2, DisableIdentity: true, MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true,
-		DialTimeout: dialTimeout, ReadTimeout: replyTimeout, WriteTimeout: dialTimeout, PoolTimeout: poolTimeout,
-		PoolSize: 2, PipelinePoolSize: -1, ConnMaxIdleTime: 5 * time.Minute, Dialer: dialer(cfg.TLS),
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	}
-}
-
-// dialer marks its errors: whatever was to be sent was not.
-func dialer(config *tls.Config) func(context.Context, string, string) (net.Conn, error) {
-	plain := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-		defer cancel()
-		conn, err := plain.DialContext(ctx, network, addr)
-		if err == nil && config != nil {
-			conn, err = secured(ctx, conn, config, addr)
-		}
+	opts := cfg.server().Options(addr, bounds())
+	dial := opts.Dialer
+	opts.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", errUnsent, err)
 		}
 		return conn, nil
 	}
-}
-
-func secured(ctx context.Context, conn net.Conn, config *tls.Config, addr string) (net.Conn, error) {
-	if config.ServerName == "" {
-		host, _, err := net.SplitHostPort(addr)
-		if err != nil {
-			host = addr
-		}
-		config = config.Clone()
-		config.ServerName = host
-	}
-	wrapped := tls.Client(conn, config)
-	if err := wrapped.HandshakeContext(ctx); err != nil {
-		_ = conn.Close()
-		return nil, err
-	}
-	return wrapped, nil
+	return opts
 }
 
 // greet looks at the server behind every new connection before anything else is sent on it: a restart or a demotion is known

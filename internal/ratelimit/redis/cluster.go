@@ -21,16 +21,8 @@ type cluster struct {
 }
 
 func newCluster(s *Source) *cluster {
-	o := clientOptions(s.cfg, "")
 	c := &cluster{source: s, nodes: map[string]*node{}}
-	c.client = goredis.NewClusterClient(&goredis.ClusterOptions{
-		Addrs: s.cfg.Addresses, ClientName: o.ClientName, Dialer: o.Dialer, Protocol: o.Protocol,
-		Username: o.Username, Password: o.Password, MaxRetries: -1, MaxRedirects: -1,
-		DialTimeout: o.DialTimeout, DialerRetries: o.DialerRetries, ReadTimeout: o.ReadTimeout, WriteTimeout: o.WriteTimeout,
-		ContextTimeoutEnabled: true, PoolTimeout: o.PoolTimeout, PoolSize: o.PoolSize, PipelinePoolSize: -1,
-		ConnMaxIdleTime: o.ConnMaxIdleTime, DisableIdentity: true, MaintNotificationsConfig: o.MaintNotificationsConfig,
-		ClusterStateReloadInterval: 10 * time.Second,
-	})
+	c.client = s.cfg.server().Cluster(s.cfg.bounds())
 	c.client.OnNewNode(func(client *goredis.Client) { c.add(client) })
 	return c
 }

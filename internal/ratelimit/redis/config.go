@@ -3,10 +3,11 @@ package redis
 import (
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 	"time"
+
+	"github.com/oncegate/oncegate/internal/redisconn"
 )
 
 // Config says where Redis is.
@@ -23,11 +24,15 @@ type Config struct {
 	patience time.Duration // of tests; 0 is 20 ms
 }
 
+func (c Config) server() redisconn.Server {
+	return redisconn.Server{Mode: c.Mode, Addresses: c.Addresses, Master: c.Master, Username: c.Username, Password: c.Password, Database: c.Database, TLS: c.TLS}
+}
+
 // The modes.
 const (
-	Single   = "single"
-	Sentinel = "sentinel"
-	Cluster  = "cluster"
+	Single   = redisconn.Single
+	Sentinel = redisconn.Sentinel
+	Cluster  = redisconn.Cluster
 )
 
 // Deps are what a source needs besides. All may be nil.
@@ -50,18 +55,10 @@ func (silent) StoreState(string, bool)               {}
 func (silent) StoreCalls(string, int, time.Duration) {}
 
 func (c Config) validate() error {
-	switch {
-	case c.Mode != Single && c.Mode != Sentinel && c.Mode != Cluster:
-		return fmt.Errorf("redis: mode %q is none of single, sentinel, cluster", c.Mode)
-	case len(c.Addresses) == 0:
-		return errors.New("redis: no address is given")
-	case c.Mode == Single && len(c.Addresses) > 1:
-		return errors.New("redis: mode single takes one address: with several, set mode to sentinel or cluster")
-	case c.Mode == Sentinel && c.Master == "":
-		return errors.New("redis: mode sentinel needs master, the name that the sentinels know the primary by")
-	case c.Mode == Cluster && c.Database != 0:
-		return errors.New("redis: a cluster has only database 0")
-	case c.Prefix == "" || strings.ContainsAny(c.Prefix, "{}*?[]\\ \t\r\n"):
+	if err := c.server().Validate(); err != nil {
+		return err
+	}
+	if c.Prefix == "" || strings.ContainsAny(c.Prefix, "{}*?[]\\ \t\r\n") {
 		return errors.New("redis: the key prefix must not be empty and must not contain braces, spaces or any of *?[]\\")
 	}
 	return nil
@@ -94,3 +91,9 @@ const (
 	probeAgain   = 10 * time.Millisecond // after a good one
 	goodProbes   = 3
 )
+
+// bounds: a call's context ends it earlier.
+func (c Config) bounds() redisconn.Bounds {
+	reply := max(replyTimeout, c.patience)
+	return redisconn.Bounds{Dial: dialTimeout, Read: reply, Write: reply, Pool: c.patience, Connections: poolSize}
+}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/oncegate/oncegate/internal/redisconn"
 )
 
 // How a round trip ended, for the recorder.
@@ -139,12 +141,4 @@ func fault(err error) bool {
 	return false
 }
 
-// says tells whether err is Redis' own error reply that begins with a word.
-func says(err error, word string) bool {
-	var reply goredis.Error
-	if !errors.As(err, &reply) {
-		return false
-	}
-	rest, ok := strings.CutPrefix(reply.Error(), word)
-	return ok && (rest == "" || rest[0] == ' ' || rest[0] == ':')
-}
+func says(err error, word string) bool { return redisconn.Says(err, word) }

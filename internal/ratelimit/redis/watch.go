@@ -7,10 +7,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/oncegate/oncegate/internal/redisconn"
 )
 
 // errFatal marks what waiting doesn't heal.
-var errFatal = errors.New("redis")
+var errFatal = redisconn.ErrFatal
 
 func fatal(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{errFatal}, args...)...)

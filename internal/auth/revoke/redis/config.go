@@ -3,10 +3,11 @@ package redis
 import (
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 	"time"
+
+	"github.com/oncegate/oncegate/internal/redisconn"
 )
 
 // Config says where Redis is.
@@ -22,11 +23,15 @@ type Config struct {
 	Max       int    // entries; 0: 100,000
 }
 
+func (c Config) server() redisconn.Server {
+	return redisconn.Server{Mode: c.Mode, Addresses: c.Addresses, Master: c.Master, Username: c.Username, Password: c.Password, Database: c.Database, TLS: c.TLS}
+}
+
 // The modes.
 const (
-	Single   = "single"
-	Sentinel = "sentinel"
-	Cluster  = "cluster"
+	Single   = redisconn.Single
+	Sentinel = redisconn.Sentinel
+	Cluster  = redisconn.Cluster
 )
 
 // Deps are what a store needs besides. All may be nil.
@@ -44,22 +49,18 @@ const (
 )
 
 func (c *Config) validate() error {
-	switch {
-	case c.Mode != Single && c.Mode != Sentinel && c.Mode != Cluster:
-		return fmt.Errorf("redis: mode %q is none of single, sentinel, cluster", c.Mode)
-	case len(c.Addresses) == 0:
-		return errors.New("redis: no address is given")
-	case c.Mode == Single && len(c.Addresses) > 1:
-		return errors.New("redis: mode single takes one address: with several, set mode to sentinel or cluster")
-	case c.Mode == Sentinel && c.Master == "":
-		return errors.New("redis: mode sentinel needs master, the name that the sentinels know the primary by")
-	case c.Mode == Cluster && c.Database != 0:
-		return errors.New("redis: a cluster has only database 0")
-	case c.Prefix == "" || strings.ContainsAny(c.Prefix, "{}*?[]\\ \t\r\n"):
+	if err := c.server().Validate(); err != nil {
+		return err
+	}
+	if c.Prefix == "" || strings.ContainsAny(c.Prefix, "{}*?[]\\ \t\r\n") {
 		return errors.New("redis: the key prefix must not be empty and must not contain braces, spaces or any of *?[]\\")
 	}
 	if c.Max == 0 {
 		c.Max = usually
 	}
 	return nil
+}
+
+func bounds() redisconn.Bounds {
+	return redisconn.Bounds{Dial: dialTimeout, Read: callTimeout, Write: callTimeout, Pool: callTimeout, Connections: poolSize}
 }

@@ -109,7 +109,7 @@ func (s *Store) connect(ctx context.Context) (goredis.UniversalClient, error) {
 	if s.client != nil {
 		return s.client, nil
 	}
-	client, err := dial(ctx, s.cfg)
+	client, err := Dial(ctx, s.cfg)
 	if err != nil {
 		return nil, err
 	}
