@@ -296,6 +296,7 @@ routes:
   - { id: slow, match: { path: /a/slow }, auth: none, timeout: 200ms, rewrite: { path: /grpc.testing.TestService/UnaryCall }, to: rpc }
   - { id: busy, match: { path: /a/busy }, auth: none, rewrite: { path: /grpc.testing.TestService/UnaryCall }, to: busy }
   - { id: keyed, match: { path: /a/keyed }, auth: none, dedup: { client: "header:X-Client", key: required }, to: rpc }
+  - { id: gone, match: { path: /a/gone }, auth: none, version: { name: v1, sunset: "2020-01-01", after_sunset: gone }, to: rpc }
   - { id: fixed, match: { path: /a/fixed }, auth: none, to: { respond: { status: 200, body: "[]" } } }
   - { id: moved, match: { path: /a/moved }, auth: none, to: { redirect: { location: /a/fixed } } }
   - { id: own, match: { path: /a/own }, auth: none, to: { respond: { headers: { Content-Type: application/grpc, Grpc-Status: "10", Grpc-Message: soon } } } }
@@ -344,6 +345,7 @@ routes:
 		{"no key", "/a/keyed", empty, codes.InvalidArgument, "key-missing", "link", []string{"x-client", "ann"}},
 		{"two keys", "/a/keyed", empty, codes.InvalidArgument, "key-invalid", "link", []string{"x-client", "ann", "idempotency-key", "a", "idempotency-key", "b"}},
 		{"nobody's key", "/a/keyed", empty, codes.InvalidArgument, "bad-request", "oncegate-executed", []string{"idempotency-key", "a"}},
+		{"ended version", "/a/gone", empty, codes.Unimplemented, "gone", "sunset", nil},
 		{"fixed answer", "/a/fixed", empty, codes.Unknown, "", "", nil},
 		{"redirect", "/a/moved", empty, codes.Unknown, "", "location", nil},
 		{"fixed answer of gRPC", "/a/own", empty, codes.Aborted, "", "", nil},

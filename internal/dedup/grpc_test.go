@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oncegate/oncegate/internal/answer"
 	"github.com/oncegate/oncegate/internal/dedup"
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
@@ -187,6 +188,23 @@ func TestGRPCReleaseOn(t *testing.T) {
 	r.upstream = trailing("b", "Grpc-Status", "0")
 	r.serve(rpc(), want{status: 200, said: "executed", calls: 2})
 	r.serve(rpc(), want{status: 200, said: "replayed", body: "b", calls: 2})
+}
+
+// Sealed answers bring their status back, too, and to nobody without the key.
+func TestGRPCSealed(t *testing.T) {
+	r := newRig(t)
+	sealer, err := answer.NewSealer([]byte("a key of thirty-two bytes length"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.records.Seal(sealer)
+	r.upstream = trailing("b", "Grpc-Status", "9", "Grpc-Message", "m")
+	r.serve(rpc(), want{status: 200, said: "executed", body: "b", calls: 1})
+	if m := r.serve(rpc(), want{status: 200, said: "replayed", body: "b", calls: 1}); trailersOf(m) != "grpc-status=9;grpc-message=m;" {
+		t.Errorf("%q", trailersOf(m))
+	}
+	r.records.Seal(nil)
+	r.serve(rpc(), notKept.after(1))
 }
 
 // What is too large is finished and not kept; what has not ended by the deadline is not known, and goes on all the same.
