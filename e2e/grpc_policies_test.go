@@ -290,7 +290,7 @@ routes:
   - { id: keys, match: { path: /a/keys }, auth: { issuers: [away] }, to: rpc }
   - { id: get, match: { path: /a/get, methods: [GET] }, auth: none, to: rpc }
   - { id: few, match: { path: /a/few }, auth: none, rate_limits: [few], to: rpc }
-  - { id: small, match: { path: /a/small }, auth: none, body: 100B, to: rpc }
+  - { id: small, match: { path: /a/small }, auth: none, body: 100B, rewrite: { path: /grpc.testing.TestService/UnaryCall }, to: rpc }
   - { id: dead, match: { path: /a/dead }, auth: none, to: dead }
   - { id: open, match: { path: /a/open }, auth: none, to: open }
   - { id: slow, match: { path: /a/slow }, auth: none, timeout: 200ms, rewrite: { path: /grpc.testing.TestService/UnaryCall }, to: rpc }
