@@ -114,7 +114,12 @@ func begin(t *testing.T, body string) *gateway {
 
 func (g *gateway) write(body string) {
 	g.t.Helper()
-	text := fmt.Sprintf(head, g.address, g.admin, g.data) + body
+	g.save(fmt.Sprintf(head, g.address, g.admin, g.data) + body)
+}
+
+// save replaces the file whole: a gateway that runs looks at it all the time.
+func (g *gateway) save(text string) {
+	g.t.Helper()
 	if err := os.WriteFile(g.file+".new", []byte(text), 0o600); err != nil {
 		g.t.Fatal(err)
 	}
@@ -325,7 +330,7 @@ func (g *gateway) token(args ...string) string {
 	return "Bearer " + strings.TrimSpace(string(out))
 }
 
-// replace changes the document before the start.
+// replace changes a word of the document.
 func (g *gateway) replace(old, with string) {
 	g.t.Helper()
 	text, err := os.ReadFile(g.file)
@@ -335,7 +340,5 @@ func (g *gateway) replace(old, with string) {
 	if !strings.Contains(string(text), old) {
 		g.t.Fatalf("%q does not stand in the document", old)
 	}
-	if err := os.WriteFile(g.file, []byte(strings.Replace(string(text), old, with, 1)), 0o600); err != nil {
-		g.t.Fatal(err)
-	}
+	g.save(strings.Replace(string(text), old, with, 1))
 }
