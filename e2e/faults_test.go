@@ -116,6 +116,7 @@ func TestDataFolderNotWritable(t *testing.T) {
 }
 
 func TestDataFolderLocked(t *testing.T) {
+	t.Parallel()
 	up := serve(t, ok)
 	first := begin(t, fmt.Sprintf(keyed, up.url))
 	second := prepare(t, fmt.Sprintf(keyed, up.url))

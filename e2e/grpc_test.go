@@ -305,6 +305,7 @@ func TestGRPCUpstreamDies(t *testing.T) {
 
 // A bidirectional stream rests for longer than any read or first-byte limit, as long as its client does.
 func TestGRPCStreamRests(t *testing.T) {
+	t.Parallel()
 	s := interopAt(t, "127.0.0.1:0")
 	g := prepare(t, "upstreams: { rpc: { targets: [grpc://"+s.address+"], timeout: { first_byte: 300ms } } }"+grpcRoute)
 	g.replace("drain:", "limits: { read_timeout: 300ms }, drain:")

@@ -7,13 +7,17 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,6 +29,12 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given && runtime.GOMAXPROCS(0) < 4 {
+		_ = flag.Set("test.parallel", "4") // what runs in parallel here mostly waits
+	}
 	os.Exit(buildAndRun(m))
 }
 
@@ -104,7 +114,12 @@ func begin(t *testing.T, body string) *gateway {
 
 func (g *gateway) write(body string) {
 	g.t.Helper()
-	text := fmt.Sprintf(head, g.address, g.admin, g.data) + body
+	g.save(fmt.Sprintf(head, g.address, g.admin, g.data) + body)
+}
+
+// save replaces the file whole: a gateway that runs looks at it all the time.
+func (g *gateway) save(text string) {
+	g.t.Helper()
 	if err := os.WriteFile(g.file+".new", []byte(text), 0o600); err != nil {
 		g.t.Fatal(err)
 	}
@@ -197,22 +212,33 @@ func (g *gateway) eventually(what string, holds func() bool) {
 	}
 }
 
-var givenPorts sync.Map
+// Ports of gateways lie below those that the kernel gives away by itself (32768 and up on Linux) and above those of redistest.
+const (
+	firstPort = 31000
+	lastPort  = 32700
+)
 
-// freePort gives an address that no caller was given before: the system may offer a port that was just closed again.
+// freePort gives an address that is free until the test ends. The claim is a UDP socket on the same number, which other tests and
+// other processes see.
 func freePort(t *testing.T) string {
 	t.Helper()
-	for {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 1000 {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(firstPort+rand.IntN(lastPort-firstPort)))
+		claim, err := net.ListenPacket("udp4", address)
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		address := ln.Addr().String()
+		ln, err := net.Listen("tcp4", address)
+		if err != nil {
+			claim.Close()
+			continue
+		}
 		ln.Close()
-		if _, given := givenPorts.LoadOrStore(address, true); !given {
-			return address
-		}
+		t.Cleanup(func() { claim.Close() })
+		return address
 	}
+	t.Fatal("no free port")
+	return ""
 }
 
 // answer is what a call gave.
@@ -304,7 +330,7 @@ func (g *gateway) token(args ...string) string {
 	return "Bearer " + strings.TrimSpace(string(out))
 }
 
-// replace changes the document before the start.
+// replace changes a word of the document.
 func (g *gateway) replace(old, with string) {
 	g.t.Helper()
 	text, err := os.ReadFile(g.file)
@@ -314,7 +340,5 @@ func (g *gateway) replace(old, with string) {
 	if !strings.Contains(string(text), old) {
 		g.t.Fatalf("%q does not stand in the document", old)
 	}
-	if err := os.WriteFile(g.file, []byte(strings.Replace(string(text), old, with, 1)), 0o600); err != nil {
-		g.t.Fatal(err)
-	}
+	g.save(strings.Replace(string(text), old, with, 1))
 }

@@ -80,6 +80,7 @@ func owes(c *crew, turn int, who string, debt int) error {
 
 // T30: who waits as long as Retry-After says is let in.
 func TestRetryAfterIsHonest(t *testing.T) {
+	t.Parallel()
 	eachScope(t, func(t *testing.T, c *crew) {
 		c.calm(func(who string) error {
 			for i := range 3 {

@@ -108,6 +108,7 @@ func (c *crew) passes(what, who string) {
 
 // T34: when a gateway is killed its places are free within the heartbeat.
 func TestPlacesOfAKilledGateway(t *testing.T) {
+	t.Parallel()
 	c := gather(t, counted, "scope: shared, on_store_failure: deny", startRedis(t), 2)
 	c.calm(func(who string) error {
 		for range 2 {

@@ -222,6 +222,19 @@ func TestCase63TenThousandKids(t *testing.T) {
 
 // Case 65: a document that speaks for another issuer gives no keys, and somebody is told.
 func TestCase65AnotherIssuersDocument(t *testing.T) {
+	for name, is := range map[string]func(url string) string{
+		"another": func(string) string { return "https://evil.test" }, "slash": func(url string) string { return url + "/" }, "case": strings.ToUpper,
+		"prefix": func(url string) string { return url + "/tenant" }, "empty": func(string) string { return "" }, "right": func(url string) string { return url },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			documentOf(t, name == "right", is)
+		})
+	}
+}
+
+// documentOf has an issuer say that it is another one, or the right one.
+func documentOf(t *testing.T, right bool, is func(url string) string) {
 	key := signerOf("ES256")
 	var said atomic.Value
 	idp := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -231,20 +244,19 @@ func TestCase65AnotherIssuersDocument(t *testing.T) {
 		}
 		fmt.Fprint(w, jwksOf(t, jwkOf(key, "kid", "k")))
 	})
-	for name, text := range map[string]string{"another": "https://evil.test", "slash": idp.url + "/", "case": strings.ToUpper(idp.url), "prefix": idp.url + "/tenant", "empty": "", "right": idp.url} {
-		said.Store(text)
-		g := prepare(t, fmt.Sprintf("upstreams: { up: { targets: [%q] } }\nroutes:\n  - { id: main, match: { path: /main }, auth: { issuers: [main] }, to: up }\n  - { id: far, match: { path: /far }, auth: { issuers: [far] }, to: up }\n", serve(t, ok).url))
-		g.replace("issuers: {", fmt.Sprintf("issuers: { far: { issuer: %q, audiences: [api], discovery: true, algorithms: [ES256] },", idp.url))
-		g.start()
-		token := mint(t, "ES256", key, object{"alg": "ES256", "kid": "k"}, sound("iss", idp.url))
-		if name == "right" {
-			g.admits(name, "/far", token)
-		} else {
-			g.refuses(name, refusal{503, "auth-unavailable", ""}, "/far", "Authorization: Bearer "+token)
-			g.eventually("the alarm", func() bool { return strings.Contains(g.log.String(), "not of the configured one") })
-			g.admits("another issuer", "/main", hs(t))
-			g.refuses("said", refusal{503, "auth-unavailable", ""}, "/far", "Authorization: Bearer "+mint(t, "ES256", key, object{"alg": "ES256", "kid": "k"}, sound("iss", text)))
-		}
-		g.kill()
+	text := is(idp.url)
+	said.Store(text)
+	g := prepare(t, fmt.Sprintf("upstreams: { up: { targets: [%q] } }\nroutes:\n  - { id: main, match: { path: /main }, auth: { issuers: [main] }, to: up }\n  - { id: far, match: { path: /far }, auth: { issuers: [far] }, to: up }\n", serve(t, ok).url))
+	g.replace("issuers: {", fmt.Sprintf("issuers: { far: { issuer: %q, audiences: [api], discovery: true, algorithms: [ES256] },", idp.url))
+	g.start()
+	t.Cleanup(g.kill)
+	token := mint(t, "ES256", key, object{"alg": "ES256", "kid": "k"}, sound("iss", idp.url))
+	if right {
+		g.admits("the right one", "/far", token)
+		return
 	}
+	g.refuses("another's", refusal{503, "auth-unavailable", ""}, "/far", "Authorization: Bearer "+token)
+	g.eventually("the alarm", func() bool { return strings.Contains(g.log.String(), "not of the configured one") })
+	g.admits("another issuer", "/main", hs(t))
+	g.refuses("said", refusal{503, "auth-unavailable", ""}, "/far", "Authorization: Bearer "+mint(t, "ES256", key, object{"alg": "ES256", "kid": "k"}, sound("iss", text)))
 }

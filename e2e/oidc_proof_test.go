@@ -30,6 +30,7 @@ routes:
 
 // Tokens without content are asked about at the provider that gave them, and end when it says so.
 func TestRealProviderIsAsked(t *testing.T) {
+	t.Parallel()
 	p := newOpenProvider(t)
 	g := p.forOpaque(newMirror(t).url)
 	user := p.login("erin", url.Values{"scope": {"openid orders:read"}, "resource": {opaqueResource}, "nonce": {"n"}})

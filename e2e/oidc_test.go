@@ -261,6 +261,7 @@ func claimOf(t *testing.T, token, name string) string {
 // A key that signs before anybody saw it is fetched by the first request that needs it; a key that is gone takes its
 // tokens with it, those of the cache as well, as soon as the set is fetched.
 func TestRealProviderRotatesKeys(t *testing.T) {
+	t.Parallel()
 	p := newOpenProvider(t)
 	up := newMirror(t).url
 	g := p.behind(up)

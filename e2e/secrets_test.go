@@ -84,6 +84,7 @@ func TestSecretOfAVaultChanges(t *testing.T) {
 
 // TestVaultOutage: what was read stays in force; a reload is refused meanwhile, and is made up for when the vault is back.
 func TestVaultOutage(t *testing.T) {
+	t.Parallel()
 	g, s := vaulted(t)
 	g.start()
 	t.Cleanup(g.kill)
@@ -129,6 +130,7 @@ func TestVaultThatFailsAtStart(t *testing.T) {
 
 // TestSecretFileChanges: what ${file:...} names is read again when it changes; half a file or none changes nothing.
 func TestSecretFileChanges(t *testing.T) {
+	t.Parallel()
 	g := prepare(t, fmt.Sprintf("upstreams: { up: { targets: [%q] } }\nroutes: [ { id: all, match: { path: /** }, auth: { issuers: [main] }, to: up } ]\n", serve(t, ok).url))
 	file := store(t, "jwt", inVault+"\n")
 	g.replace(secret, "${file:"+file+"}")
@@ -176,6 +178,7 @@ func TestSecretsThatCheckJudges(t *testing.T) {
 // TestReadinessTellsOfMissingKeys: a gateway waits for the keys of its issuers for a moment, then goes on without them and
 // says whose are missing; once it was ready, an issuer that fails does not take it out.
 func TestReadinessTellsOfMissingKeys(t *testing.T) {
+	t.Parallel()
 	key := newEd25519(t)
 	var down, asked bool
 	gate := make(chan struct{}, 1)

@@ -115,6 +115,7 @@ func TestWebSocketCrowd(t *testing.T) {
 
 // WebSocket over TLS on both sides, with an end that reaches the other as an end.
 func TestWebSocketOverTLS(t *testing.T) {
+	t.Parallel()
 	cert, key := pair(t, t.TempDir(), "localhost")
 	loaded, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {

@@ -292,6 +292,7 @@ func TestWebSocketEnds(t *testing.T) {
 }
 
 func TestWebSocketEndsWithItsToken(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t)
 	o.at("/ws", switches(echoes))
 	g := begin(t, fmt.Sprintf(`upstreams: { up: { targets: [%q] } }
@@ -310,6 +311,7 @@ routes:
 
 // A reload, also one that takes the route and the target away, leaves open connections alone; SIGTERM ends them with 1001.
 func TestWebSocketOverReloadsAndStop(t *testing.T) {
+	t.Parallel()
 	o, other := newOrigin(t), newOrigin(t)
 	o.at("/ws", switches(echoes))
 	g := socketed(t, o, "true", "")

@@ -23,6 +23,7 @@ routes: [ { id: w, match: { path: /w }, auth: { issuers: [main] }, dedup: { key:
 // started again, by clients who send their write again, now here, now there, until they know what became of it. No write is
 // executed twice, every client ends with the answer or an honest "unknown", and whoever asks again is told the same.
 func TestFleetKilledInTheMiddle(t *testing.T) {
+	t.Parallel()
 	eachFleetRound(t, func(t *testing.T, f *fleet) {
 		f.middle(func() {
 			f.all[0].kill()
@@ -71,6 +72,7 @@ func TestRedisKilledInTheMiddle(t *testing.T) {
 
 // TestRedisPausedInTheMiddle: Redis says nothing for longer than a gateway waits, and then does all that it was asked for.
 func TestRedisPausedInTheMiddle(t *testing.T) {
+	t.Parallel()
 	eachFleetRound(t, func(t *testing.T, f *fleet) {
 		f.middle(func() {
 			f.redis.Pause()

@@ -23,6 +23,7 @@ func (g *gateway) becomes(old, with string) {
 // TestEncryptionKeysRotate: a new key seals, the old one still opens as long as it is named, and every change takes effect
 // while the gateway serves.
 func TestEncryptionKeysRotate(t *testing.T) {
+	t.Parallel()
 	d := openShared(t, nil, shared, 1)[0]
 	d.kill()
 	d.replace("store: embedded,", "store: embedded, encryption_key: "+firstKey+",")

@@ -54,6 +54,7 @@ func (d *desk) attempts(path string, numbers ...string) {
 // TestStatusCheckSettles: the upstream says what became of a write. Its yes counts at once, its no after the settle time, and
 // anything else never.
 func TestStatusCheckSettles(t *testing.T) {
+	t.Parallel()
 	eachFleet(t, shared, func(t *testing.T, one, other *desk) {
 		one.t, other.t, one.up.t = t, t, t
 		began := time.Now()

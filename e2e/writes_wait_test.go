@@ -7,6 +7,7 @@ import (
 
 // TestDuplicatesWait: a duplicate of a running write waits for its answer, in the same process and at another gateway.
 func TestDuplicatesWait(t *testing.T) {
+	t.Parallel()
 	eachFleet(t, shared, func(t *testing.T, one, other *desk) {
 		one.up.t = t
 		t.Run("answered", func(t *testing.T) { waitForAnswer(t, one, other) })

@@ -9,6 +9,7 @@ import (
 
 // TestWordsWhileRedisIsDown: every answer says how far its write is protected, while Redis is there, gone, and back.
 func TestWordsWhileRedisIsDown(t *testing.T) {
+	t.Parallel()
 	redis := startRedis(t)
 	fleet := openShared(t, redis, shared, 2)
 	one, other := fleet[0], fleet[1]
