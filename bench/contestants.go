@@ -13,17 +13,17 @@ import (
 )
 
 func scenarios() []scenario {
-	bareProxy := contestant{"bare fasthttp proxy", bareStart}
+	bareProxy := contestant{name: "bare fasthttp proxy", start: bareStart}
 	return []scenario{
 		{"plain", "one route, no policy; access log to a file and metrics on", get, []contestant{
-			bareProxy, {"oncegate", oncegate(documentPlain)}, {"nginx", nginx}, {"haproxy", haproxy}}, false},
+			bareProxy, ours(documentPlain), {name: "nginx", start: nginx}, {name: "haproxy", start: haproxy}}, false},
 		{"chain", "RS256 token seen before, one limit, breaker, metrics, access log to a file", get, []contestant{
-			bareProxy, {"oncegate", oncegate(documentChain)}}, false},
+			bareProxy, ours(documentChain)}, false},
 		{"http2", "HTTP/2 on clear text from the client, HTTP/1.1 to the origin; no policy; access log to a file", get, []contestant{
-			{"httputil.ReverseProxy", reverseStart}, {"oncegate", oncegate(documentPlain)}}, true},
-		{"post", "POST of 1 KiB, no policy", post, []contestant{bareProxy, {"oncegate", oncegate(documentPlain)}}, false},
+			{name: "httputil.ReverseProxy", start: reverseStart}, ours(documentPlain)}, true},
+		{"post", "POST of 1 KiB, no policy", post, []contestant{bareProxy, ours(documentPlain)}, false},
 		{"routes", "10 routes against 10,000", get, []contestant{
-			{"oncegate, 10 routes", oncegate(documentRoutes(10))}, {"oncegate, 10,000 routes", oncegate(documentRoutes(10000))}}, false},
+			{name: "oncegate, 10 routes", start: oncegate(documentRoutes(10))}, {name: "oncegate, 10,000 routes", start: oncegate(documentRoutes(10000))}}, false},
 	}
 }
 

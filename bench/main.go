@@ -23,12 +23,7 @@ import (
 )
 
 func main() {
-	if len(os.Args) > 2 && os.Args[1] == "bare" {
-		fail(bare(os.Args[2], os.Args[3]))
-		return
-	}
-	if len(os.Args) > 2 && os.Args[1] == "reverse" {
-		fail(reverse(os.Args[2], os.Args[3]))
+	if len(os.Args) > 2 && contestantMode(os.Args[1], os.Args[2:]) {
 		return
 	}
 	b := &bench{}
@@ -36,9 +31,29 @@ func main() {
 	flag.IntVar(&b.writes, "writes", 10000, "keyed writes in a round")
 	flag.IntVar(&b.rounds, "rounds", 5, "rounds; the median is printed")
 	only := flag.String("only", "", "one scenario: "+names(b.parts()))
+	flag.Func("against", "another build of the gateway to send the same load to; may be given more than once", func(path string) error {
+		b.against = append(b.against, path)
+		_, err := os.Stat(path)
+		return err
+	})
 	parent := flag.String("dir", "", "where to make the folder of the run; by default the first on a disk of the temporary folder, /var/tmp and the working folder")
 	flag.Parse()
 	fail(b.measure(*only, *parent))
+}
+
+// contestantMode runs this binary as what the gateway is compared with, or stands in front of.
+func contestantMode(name string, args []string) bool {
+	switch name {
+	case "bare":
+		fail(bare(args[0], args[1]))
+	case "reverse":
+		fail(reverse(args[0], args[1]))
+	case "echo":
+		fail(echo(args[0]))
+	default:
+		return false
+	}
+	return true
 }
 
 func fail(err error) {
@@ -59,7 +74,7 @@ func (b *bench) parts() []part {
 	for _, s := range scenarios() {
 		all = append(all, part{s.name, func() error { return b.run(s) }})
 	}
-	return append(all, part{"identity", b.identity}, part{"layers", b.layers}, part{"bodies", b.bodies}, part{"load-routes", b.loadRoutes},
+	return append(all, part{"identity", b.identity}, part{"layers", b.layers}, part{"bodies", b.bodies}, part{"websockets", b.sockets}, part{"load-routes", b.loadRoutes},
 		part{"keyed", b.keyed}, part{"keyed-redis", b.keyedRedis}, part{"storm", b.storm})
 }
 
@@ -109,6 +124,7 @@ func build(dir string) (string, error) {
 type bench struct {
 	dir, binary              string
 	origin                   *origin
+	against                  []string // other builds
 	requests, writes, rounds int
 	keys                     atomic.Int64 // Idempotency-Keys given out
 }

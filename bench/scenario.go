@@ -21,6 +21,27 @@ type scenario struct {
 type contestant struct {
 	name  string
 	start func(b *bench) (*process, error) // nil process: not installed here
+	// document is what ours runs, also for other builds of it; nil: a stranger.
+	document func(b *bench) string
+}
+
+func ours(document func(*bench) string) contestant {
+	return contestant{"oncegate", oncegate(document), document}
+}
+
+// all are the contestants of a scenario with the other builds that were asked for.
+func (b *bench) all(s scenario) []contestant {
+	all := slices.Clone(s.contestants)
+	for _, path := range b.against {
+		for _, c := range s.contestants {
+			if c.document != nil {
+				all = append(all, contestant{name: "oncegate " + path, start: func(b *bench) (*process, error) {
+					return b.oncegateBy(path, "{ store: memory }", c.document(b))
+				}})
+			}
+		}
+	}
+	return all
 }
 
 func get(token string) string {
@@ -55,7 +76,7 @@ func (b *bench) run(s scenario) error {
 			p.stop()
 		}
 	}()
-	for _, c := range s.contestants {
+	for _, c := range b.all(s) {
 		p, err := c.start(b)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
@@ -123,7 +144,16 @@ func (b *bench) document(body, address string) (string, error) {
 
 // documentOn writes a document with the state that is given.
 func (b *bench) documentOn(state, body, address string) (string, error) {
-	text := fmt.Sprintf("version: 1\nlisten: { address: %q, drain: { notice: 0s, timeout: 5s } }\nadmin: { address: %q }\nstate: %s\n%s", address, freeAddress(), state, body)
+	return b.documentIn(freeAddress(), state, body, address)
+}
+
+// documentAt writes one whose admin address is given.
+func (b *bench) documentAt(admin, body, address string) (string, error) {
+	return b.documentIn(admin, "{ store: memory }", body, address)
+}
+
+func (b *bench) documentIn(admin, state, body, address string) (string, error) {
+	text := fmt.Sprintf("version: 1\nlisten: { address: %q, drain: { notice: 0s, timeout: 5s } }\nadmin: { address: %q }\nstate: %s\n%s", address, admin, state, body)
 	file := filepath.Join(b.dir, fmt.Sprintf("gateway-%s.yaml", strings.ReplaceAll(address, ":", "-")))
 	return file, os.WriteFile(file, []byte(text), 0o600)
 }
@@ -134,10 +164,14 @@ func oncegate(document func(*bench) string) func(*bench) (*process, error) {
 }
 
 func (b *bench) oncegateOn(state, body string) (*process, error) {
+	return b.oncegateBy(b.binary, state, body)
+}
+
+func (b *bench) oncegateBy(binary, state, body string) (*process, error) {
 	address := freeAddress()
 	file, err := b.documentOn(state, body, address)
 	if err != nil {
 		return nil, err
 	}
-	return spawn(address, file+".log", b.binary, "run", "-config", file)
+	return spawn(address, file+".log", binary, "run", "-config", file)
 }
