@@ -47,7 +47,9 @@ func contestantMode(name string, args []string) bool {
 	case "bare":
 		fail(bare(args[0], args[1]))
 	case "reverse":
-		fail(reverse(args[0], args[1]))
+		fail(reverse(args[0], args[1], args[2]))
+	case "callee":
+		fail(callee(args[0]))
 	case "echo":
 		fail(echo(args[0]))
 	default:
@@ -97,6 +99,11 @@ func (b *bench) measure(only, parent string) (err error) {
 		return err
 	}
 	defer b.origin.stop()
+	defer func() {
+		if b.callee != nil {
+			b.callee.stop()
+		}
+	}()
 	fmt.Printf("%s, %d processors, %d requests or %d keyed writes a round, median of %d interleaved rounds, 64 connections, 1 KiB answers unless said\n\n",
 		runtime.Version(), runtime.NumCPU(), b.requests, b.writes, b.rounds)
 	known := false
@@ -123,6 +130,7 @@ func build(dir string) (string, error) {
 // bench is one run.
 type bench struct {
 	dir, binary              string
+	callee                   *process // the service behind gRPC; nil: not started yet
 	origin                   *origin
 	against                  []string // other builds
 	requests, writes, rounds int

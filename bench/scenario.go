@@ -15,7 +15,7 @@ type scenario struct {
 	name, about string
 	request     func(token string) string
 	contestants []contestant
-	http2       bool // over HTTP/2, with a request of its own
+	send        func(address string, n int) error // in place of request over HTTP/1.1; may be nil
 }
 
 type contestant struct {
@@ -103,8 +103,8 @@ func (b *bench) run(s scenario) error {
 }
 
 func (s *scenario) load(address string, request []byte, n int) error {
-	if s.http2 {
-		return load2(address, n)
+	if s.send != nil {
+		return s.send(address, n)
 	}
 	return load(address, request, n)
 }
@@ -153,7 +153,11 @@ func (b *bench) documentAt(admin, body, address string) (string, error) {
 }
 
 func (b *bench) documentIn(admin, state, body, address string) (string, error) {
-	text := fmt.Sprintf("version: 1\nlisten: { address: %q, drain: { notice: 0s, timeout: 5s } }\nadmin: { address: %q }\nstate: %s\n%s", address, admin, state, body)
+	listen := ""
+	if rest, ok := strings.CutPrefix(body, tlsMark); ok {
+		listen, body, _ = strings.Cut(rest, "\n")
+	}
+	text := fmt.Sprintf("version: 1\nlisten: {%s address: %q, drain: { notice: 0s, timeout: 5s } }\nadmin: { address: %q }\nstate: %s\n%s", listen, address, admin, state, body)
 	file := filepath.Join(b.dir, fmt.Sprintf("gateway-%s.yaml", strings.ReplaceAll(address, ":", "-")))
 	return file, os.WriteFile(file, []byte(text), 0o600)
 }

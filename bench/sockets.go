@@ -206,18 +206,18 @@ func upgraded(address string) (net.Conn, error) {
 	return c, err
 }
 
-// word is a masked text frame.
-const word = "\x81\x85\x01\x02\x03\x04igomn"
+// spoken is a masked text frame.
+const spoken = "\x81\x85\x01\x02\x03\x04igomn"
 
 // talk wants every connection to bring a word back.
 func (c clients) talk() error {
-	b := make([]byte, len(word))
+	b := make([]byte, len(spoken))
 	for i, nc := range c {
 		_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
-		if _, err := io.WriteString(nc, word); err != nil {
+		if _, err := io.WriteString(nc, spoken); err != nil {
 			return err
 		}
-		if _, err := io.ReadFull(nc, b); err != nil || string(b) != word {
+		if _, err := io.ReadFull(nc, b); err != nil || string(b) != spoken {
 			return fmt.Errorf("WebSocket %d brought %q, %w", i, b, err)
 		}
 	}
