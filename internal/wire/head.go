@@ -88,13 +88,13 @@ func (h *Head) WebSocket() bool {
 	return h.websocket && h.upgrades && h.seen[roleUpgrade] == 1 && !h.http10 && !h.expects && !h.chunked && h.length == 0
 }
 
-// Own copies what the head borrows, so that it lives longer than the bytes given to Check, and gives up what it does not need.
+// Own copies what the head borrows, so that it lives longer than the bytes given to Check.
 func (h *Head) Own() {
 	h.raw = bytes.Clone(h.raw)
 	h.path, h.query, h.named = bytes.Clone(h.path), bytes.Clone(h.query), bytes.Clone(h.named)
 	h.host, h.authority, h.joined = bytes.Clone(h.host), bytes.Clone(h.authority), bytes.Clone(h.joined)
 	h.list = append(make([]entry, 0, len(h.list)), h.list...)
-	h.scratch, h.hostBuffer = nil, nil
+	h.scratch, h.hostBuffer = nil, nil // an owned head may live for long: it is as small as can be
 }
 
 // Reset forgets the last head. It is for heads that can't even be given to Check.
