@@ -8,6 +8,7 @@
 // embedded store against Pebble alone, and their latency against the same POST without dedup and the disk's own sync;
 // keyed-redis does so on Redis against a client that does nothing but two calls of a small script, and counts what Redis was
 // asked. layers times what stands before an upstream, in the benchmark's own process. storm sends 10,000 duplicates of one key within a second.
+// http2-tls and grpc do as http2 does; websockets holds 10,000 of them and looks at memory.
 //
 // The folder of the run must be on a disk for keyed and keyed-redis: see -dir. What is not installed is left out, and said.
 package main
@@ -72,11 +73,11 @@ type part struct {
 }
 
 func (b *bench) parts() []part {
-	var all []part
+	all := []part{{"websockets", b.sockets}}
 	for _, s := range scenarios() {
 		all = append(all, part{s.name, func() error { return b.run(s) }})
 	}
-	return append(all, part{"identity", b.identity}, part{"layers", b.layers}, part{"bodies", b.bodies}, part{"websockets", b.sockets}, part{"load-routes", b.loadRoutes},
+	return append(all, part{"identity", b.identity}, part{"layers", b.layers}, part{"bodies", b.bodies}, part{"load-routes", b.loadRoutes},
 		part{"keyed", b.keyed}, part{"keyed-redis", b.keyedRedis}, part{"storm", b.storm})
 }
 
@@ -130,11 +131,12 @@ func build(dir string) (string, error) {
 // bench is one run.
 type bench struct {
 	dir, binary              string
-	callee                   *process // the service behind gRPC; nil: not started yet
 	origin                   *origin
-	against                  []string // other builds
 	requests, writes, rounds int
 	keys                     atomic.Int64 // Idempotency-Keys given out
+
+	against []string // other builds to send the same load to
+	callee  *process // the service behind gRPC; nil: not started yet
 }
 
 // noise is bytes that can't be compressed: what a disk is given must cost what it seems to.
