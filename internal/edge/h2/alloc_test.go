@@ -68,7 +68,7 @@ func TestAllocs(t *testing.T) {
 	for _, c := range []struct {
 		path, kind string
 		most       float64
-	}{{"/body", "", 3}, {"/refused", "", 3}, {"/call", "application/grpc", 6}} {
+	}{{"/body", "", 3}, {"/refused", "", 3}, {"/call", "application/grpc", 8}} {
 		q, err := http.NewRequestWithContext(ctx, "GET", "https://a.test"+c.path, nil)
 		if err != nil {
 			t.Fatal(err)
