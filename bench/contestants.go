@@ -13,22 +13,41 @@ import (
 )
 
 func scenarios() []scenario {
-	bareProxy := contestant{"bare fasthttp proxy", bareStart}
+	bareProxy := contestant{name: "bare fasthttp proxy", start: bareStart}
 	return []scenario{
 		{"plain", "one route, no policy; access log to a file and metrics on", get, []contestant{
-			bareProxy, {"oncegate", oncegate(documentPlain)}, {"nginx", nginx}, {"haproxy", haproxy}}, false},
+			bareProxy, ours(documentPlain), {name: "nginx", start: nginx}, {name: "haproxy", start: haproxy}}, nil},
 		{"chain", "RS256 token seen before, one limit, breaker, metrics, access log to a file", get, []contestant{
-			bareProxy, {"oncegate", oncegate(documentChain)}}, false},
+			bareProxy, ours(documentChain)}, nil},
 		{"http2", "HTTP/2 on clear text from the client, HTTP/1.1 to the origin; no policy; access log to a file", get, []contestant{
-			{"httputil.ReverseProxy", reverseStart}, {"oncegate", oncegate(documentPlain)}}, true},
-		{"post", "POST of 1 KiB, no policy", post, []contestant{bareProxy, {"oncegate", oncegate(documentPlain)}}, false},
+			{name: "httputil.ReverseProxy", start: reverseStart(word("h1"), originAddress)}, ours(documentPlain)},
+			func(address string, n int) error { return load2("http", address, n) }},
+		{"http2-tls", "the same with TLS from the client", get, []contestant{
+			{name: "httputil.ReverseProxy", start: reverseStart((*bench).certificate, originAddress)}, ours(documentTLS)},
+			func(address string, n int) error { return load2("https", address, n) }},
+		{"grpc", "unary calls of 1 KiB each way, HTTP/2 on clear text on both sides; no policy; access log to a file", get, []contestant{
+			{name: "httputil.ReverseProxy", start: reverseStart(word("h2"), calleeAddress)}, ours(documentGRPC)}, loadGRPC},
+		{"post", "POST of 1 KiB, no policy", post, []contestant{bareProxy, ours(documentPlain)}, nil},
 		{"routes", "10 routes against 10,000", get, []contestant{
-			{"oncegate, 10 routes", oncegate(documentRoutes(10))}, {"oncegate, 10,000 routes", oncegate(documentRoutes(10000))}}, false},
+			{name: "oncegate, 10 routes", start: oncegate(documentRoutes(10))}, {name: "oncegate, 10,000 routes", start: oncegate(documentRoutes(10000))}}, nil},
 	}
 }
 
 func documentPlain(b *bench) string {
 	return fmt.Sprintf("upstreams: { up: { targets: [\"http://%s\"] } }\nroutes:\n  - { id: all, match: { path: /** }, auth: none, body: 100MiB, to: up }\n", b.origin.address)
+}
+
+// tlsMark begins a document that says more of listen, up to the end of its line.
+const tlsMark = "#listen:"
+
+func documentTLS(b *bench) string {
+	path, err := b.certificate()
+	fail(err)
+	return fmt.Sprintf("%s tls: { certificates: [{ cert: %q, key: %q }] },\n%s", tlsMark, path, path, documentPlain(b))
+}
+
+func documentGRPC(b *bench) string {
+	return fmt.Sprintf("upstreams: { up: { targets: [\"grpc://%s\"] } }\nroutes:\n  - { id: all, match: { path: /** }, auth: none, to: up }\n", calleeAddress(b))
 }
 
 func documentChain(b *bench) string {

@@ -8,6 +8,7 @@
 // embedded store against Pebble alone, and their latency against the same POST without dedup and the disk's own sync;
 // keyed-redis does so on Redis against a client that does nothing but two calls of a small script, and counts what Redis was
 // asked. layers times what stands before an upstream, in the benchmark's own process. storm sends 10,000 duplicates of one key within a second.
+// http2-tls and grpc do as http2 does; websockets holds 10,000 of them and looks at memory.
 //
 // The folder of the run must be on a disk for keyed and keyed-redis: see -dir. What is not installed is left out, and said.
 package main
@@ -23,12 +24,7 @@ import (
 )
 
 func main() {
-	if len(os.Args) > 2 && os.Args[1] == "bare" {
-		fail(bare(os.Args[2], os.Args[3]))
-		return
-	}
-	if len(os.Args) > 2 && os.Args[1] == "reverse" {
-		fail(reverse(os.Args[2], os.Args[3]))
+	if len(os.Args) > 2 && contestantMode(os.Args[1], os.Args[2:]) {
 		return
 	}
 	b := &bench{}
@@ -36,9 +32,31 @@ func main() {
 	flag.IntVar(&b.writes, "writes", 10000, "keyed writes in a round")
 	flag.IntVar(&b.rounds, "rounds", 5, "rounds; the median is printed")
 	only := flag.String("only", "", "one scenario: "+names(b.parts()))
+	flag.Func("against", "another build of the gateway to send the same load to; may be given more than once", func(path string) error {
+		b.against = append(b.against, path)
+		_, err := os.Stat(path)
+		return err
+	})
 	parent := flag.String("dir", "", "where to make the folder of the run; by default the first on a disk of the temporary folder, /var/tmp and the working folder")
 	flag.Parse()
 	fail(b.measure(*only, *parent))
+}
+
+// contestantMode runs this binary as what the gateway is compared with, or stands in front of.
+func contestantMode(name string, args []string) bool {
+	switch name {
+	case "bare":
+		fail(bare(args[0], args[1]))
+	case "reverse":
+		fail(reverse(args[0], args[1], args[2]))
+	case "callee":
+		fail(callee(args[0]))
+	case "echo":
+		fail(echo(args[0]))
+	default:
+		return false
+	}
+	return true
 }
 
 func fail(err error) {
@@ -55,7 +73,7 @@ type part struct {
 }
 
 func (b *bench) parts() []part {
-	var all []part
+	all := []part{{"websockets", b.sockets}}
 	for _, s := range scenarios() {
 		all = append(all, part{s.name, func() error { return b.run(s) }})
 	}
@@ -82,6 +100,11 @@ func (b *bench) measure(only, parent string) (err error) {
 		return err
 	}
 	defer b.origin.stop()
+	defer func() {
+		if b.callee != nil {
+			b.callee.stop()
+		}
+	}()
 	fmt.Printf("%s, %d processors, %d requests or %d keyed writes a round, median of %d interleaved rounds, 64 connections, 1 KiB answers unless said\n\n",
 		runtime.Version(), runtime.NumCPU(), b.requests, b.writes, b.rounds)
 	known := false
@@ -111,6 +134,9 @@ type bench struct {
 	origin                   *origin
 	requests, writes, rounds int
 	keys                     atomic.Int64 // Idempotency-Keys given out
+
+	against []string // other builds to send the same load to
+	callee  *process // the service behind gRPC; nil: not started yet
 }
 
 // noise is bytes that can't be compressed: what a disk is given must cost what it seems to.

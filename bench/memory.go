@@ -8,7 +8,7 @@ import (
 // bodies moves 50 MiB up and down, four at a time, and prints how much resident memory each contestant gained.
 func (b *bench) bodies() error {
 	fmt.Println("bodies: 50 MiB up and down, four at a time; growth of resident memory (peak)")
-	for _, c := range []contestant{{"bare fasthttp proxy, streaming", bareStart}, {"oncegate", oncegate(documentPlain)}} {
+	for _, c := range []contestant{{name: "bare fasthttp proxy, streaming", start: bareStart}, ours(documentPlain)} {
 		p, err := c.start(b)
 		if err != nil {
 			return err

@@ -62,9 +62,9 @@ func (p *process) stop() {
 
 // cpu is the user and system time of the process and its children so far (nginx and HAProxy work in children).
 func (p *process) cpu() time.Duration {
-	total := ticks(p.cmd.Process.Pid)
+	total := ran(p.cmd.Process.Pid)
 	for _, pid := range children(p.cmd.Process.Pid) {
-		total += ticks(pid)
+		total += ran(pid)
 	}
 	return total
 }
@@ -86,16 +86,20 @@ func children(parent int) []int {
 	return pids
 }
 
-// ticks reads utime and stime, fields 14 and 15 of /proc/PID/stat, in hundredths of a second.
-func ticks(pid int) time.Duration {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
+// ran adds up how long the threads of a process were on a processor, in nanoseconds (the first field of /proc/PID/task/TID/schedstat).
+// Threads that have ended are missing: Go and the peers keep theirs.
+func ran(pid int) (total time.Duration) {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			continue
+		}
+		ns, _, _ := bytes.Cut(text, []byte{' '})
+		n, _ := strconv.ParseInt(string(ns), 10, 64)
+		total += time.Duration(n)
 	}
-	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-	user, _ := strconv.ParseInt(string(fields[11]), 10, 64)
-	system, _ := strconv.ParseInt(string(fields[12]), 10, 64)
-	return time.Duration(user+system) * 10 * time.Millisecond
+	return total
 }
 
 // memory reads a line such as VmRSS or VmHWM of /proc/PID/status, in KiB.

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -128,66 +126,6 @@ func TestStreamsToASlowReader(t *testing.T) {
 	g.eventually("nothing in flight", func() bool { return g.metric(`gateway_in_flight{route="all"}`) == "0" })
 }
 
-// bulk is how much the tests of huge bodies move: 256 MiB, or what ONCEGATE_BULK_MIB says.
-func bulk(t *testing.T) int64 {
-	text := os.Getenv("ONCEGATE_BULK_MIB")
-	if text == "" {
-		return 256 << 20
-	}
-	n, err := strconv.ParseInt(text, 10, 32)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n << 20
-}
-
-// pattern gives n bytes that repeat with a period which is no power of two, so that lost and doubled pieces show.
-type pattern struct{ at, n int64 }
-
-func (p *pattern) Read(b []byte) (int, error) {
-	if p.at == p.n {
-		return 0, io.EOF
-	}
-	m := int(min(int64(len(b)), p.n-p.at))
-	for done := 0; done < m; {
-		k := copy(b[done:m], tile[(p.at+int64(done))%tilePeriod:])
-		done += k
-	}
-	p.at += int64(m)
-	return m, nil
-}
-
-const tilePeriod = 65521
-
-var tile = func() []byte {
-	b := make([]byte, 2*tilePeriod)
-	for i := range tilePeriod {
-		b[i] = byte(i*7 ^ i>>8)
-	}
-	copy(b[tilePeriod:], b[:tilePeriod])
-	return b
-}()
-
-// same reads r to its end and compares it with the pattern.
-func samePattern(r io.Reader, n int64) error {
-	want, a, b, at := &pattern{n: n}, make([]byte, 256<<10), make([]byte, 256<<10), int64(0)
-	for {
-		m, err := r.Read(a)
-		if m > 0 {
-			if k, _ := io.ReadFull(want, b[:m]); k != m || !bytes.Equal(a[:m], b[:m]) {
-				return fmt.Errorf("other bytes near %d", at)
-			}
-			at += int64(m)
-		}
-		switch {
-		case err == io.EOF && at == n:
-			return nil
-		case err != nil:
-			return fmt.Errorf("%d of %d: %w", at, n, err)
-		}
-	}
-}
-
 // resident gives a process's memory in bytes: now, and the most it ever was.
 func resident(t *testing.T, pid int) (now, peak int64) {
 	t.Helper()
@@ -205,83 +143,6 @@ func resident(t *testing.T, pid int) (now, peak int64) {
 		}
 	}
 	return now, peak
-}
-
-// Bodies of any size go through in constant memory, sized and chunked, up and down at the same time.
-func TestHugeBodies(t *testing.T) {
-	n := bulk(t)
-	up := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/warm" {
-			return
-		}
-		if r.Method == "GET" {
-			if r.URL.Path == "/sized" {
-				w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
-			}
-			_, _ = io.Copy(w, &pattern{n: n})
-			return
-		}
-		if err := samePattern(r.Body, n); err != nil {
-			http.Error(w, err.Error(), 500)
-			return
-		}
-		_, _ = io.WriteString(w, "same")
-	})
-	g := prepare(t, fmt.Sprintf("upstreams: { up: { targets: [%q] } }\nroutes: [ { id: all, match: { path: /** }, auth: none, to: up, body: 100GiB } ]\n", up.url))
-	g.replace("listen: {", "listen: { limits: { body: 100GiB },")
-	g.start()
-	t.Cleanup(g.kill)
-	client := &http.Client{Timeout: 30 * time.Minute, Transport: &http.Transport{DisableCompression: true}}
-	defer client.CloseIdleConnections()
-	turn := func(method, path string) error {
-		var body io.Reader
-		if method == "PUT" {
-			body = &pattern{n: n}
-		}
-		r, err := http.NewRequest(method, "http://"+g.address+path, body)
-		if err != nil {
-			return err
-		}
-		if path == "/sized" && body != nil {
-			r.ContentLength = n
-		}
-		got, err := client.Do(r)
-		if err != nil {
-			return err
-		}
-		defer got.Body.Close()
-		if method == "GET" {
-			return samePattern(got.Body, n)
-		}
-		if text, _ := io.ReadAll(got.Body); string(text) != "same" {
-			return fmt.Errorf("%d %s", got.StatusCode, text)
-		}
-		return nil
-	}
-	if a := g.want(200, "", "GET", "/warm", ""); a.status != 200 { // one of each first: what a process needs to do it at all
-		t.Fatal(a.status)
-	}
-	before, _ := resident(t, g.cmd.Process.Pid)
-	done, began := make(chan error, 4), time.Now()
-	for _, c := range [][2]string{{"GET", "/sized"}, {"GET", "/chunked"}, {"PUT", "/sized"}, {"PUT", "/chunked"}} {
-		go func() {
-			err := turn(c[0], c[1])
-			if err != nil {
-				err = fmt.Errorf("%s %s: %w", c[0], c[1], err)
-			}
-			done <- err
-		}()
-	}
-	for range 4 {
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}
-	_, peak := resident(t, g.cmd.Process.Pid)
-	t.Logf("4 x %d MiB in %v; resident %d MiB before, at most %d MiB", n>>20, time.Since(began).Round(time.Millisecond), before>>20, peak>>20)
-	if peak-before > 32<<20 {
-		t.Errorf("memory grew by %d MiB", (peak-before)>>20)
-	}
 }
 
 // A body is asked for only when the policies let it in: a refusal comes in place of 100.

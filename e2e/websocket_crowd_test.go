@@ -108,7 +108,11 @@ func TestWebSocketCrowd(t *testing.T) {
 		}
 	}
 	later, _ := resident(t, g.cmd.Process.Pid)
-	t.Logf("after %d reloads and a word on each: %d KiB each", reloads, (later-before)/int64(n)>>10)
+	each = (later - before) / int64(n)
+	t.Logf("after %d reloads and a word on each: %d KiB each", reloads, each>>10)
+	if n >= 1000 && each > 24<<10 {
+		t.Errorf("%d bytes each after %d reloads", each, reloads)
+	}
 	warm.say(hello).gets(hello)
 	runtime.KeepAlive(conns)
 }

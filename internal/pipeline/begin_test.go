@@ -11,11 +11,15 @@ import (
 func TestBeginForgetsEverything(t *testing.T) {
 	var x, fresh Exchange
 	fill(reflect.ValueOf(&x).Elem())
-	x.Outgoing.n, x.nends = 3, 2
+	x.Outgoing.Set("X-A", []byte("secret"))
+	x.nends = 2
 	x.Peer, x.ClientIP, x.Trace.ID = netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddr("192.0.2.1"), [16]byte{1}
 	x.TLS = &TLS{}
 	x.Start, x.Deadline, x.Attempt.At, x.Deferred = time.Now(), time.Now(), time.Now(), TooLarge
 	x.Begin(nil, nil, nil)
+	if kept := x.Outgoing.fields; len(kept) != 0 || kept[:1][0].Name != "" || kept[:1][0].Value != nil {
+		t.Errorf("left over to send upstream: %+v", kept[:1])
+	}
 	// Beyond their counts arrays hold what they held.
 	x.Outgoing.fields, x.Params.Values, x.ends = fresh.Outgoing.fields, fresh.Params.Values, fresh.ends
 	if !reflect.DeepEqual(x, fresh) {

@@ -54,12 +54,13 @@ type Names interface{ Has(name []byte) bool }
 // Outgoing is how the head that goes upstream differs from the head that came in. The end removes hop-by-hop fields and sets
 // X-Request-Id, traceparent and X-Forwarded-*; layers say the rest here.
 type Outgoing struct {
-	Host          []byte // nil: as received
-	Path          []byte // nil: the canonical path
-	Authorization bool   // pass the client's Authorization and DPoP on
-	fields        [24]Field
-	n             int
+	Host          []byte  // nil: as received
+	Path          []byte  // nil: the canonical path
+	Authorization bool    // pass the client's Authorization and DPoP on
+	fields        []Field // kept from request to request
 }
+
+const maxOutgoing = 24
 
 // Field is one header field to send.
 type Field struct {
@@ -68,24 +69,26 @@ type Field struct {
 }
 
 func (o *Outgoing) reset() {
-	clear(o.fields[:o.n])
-	o.Host, o.Path, o.Authorization, o.n = nil, nil, false, 0
+	clear(o.fields)
+	o.Host, o.Path, o.Authorization, o.fields = nil, nil, false, o.fields[:0]
 }
 
 // Set replaces all fields of that name, however it is written, by one. value is borrowed until the exchange ends. Past 24 names false is returned
 // and nothing is set: the caller refuses.
 func (o *Outgoing) Set(name string, value []byte) bool {
-	for i := range o.fields[:o.n] {
+	for i := range o.fields {
 		if len(o.fields[i].Name) == len(name) && strings.EqualFold(o.fields[i].Name, name) {
 			o.fields[i].Value = value
 			return true
 		}
 	}
-	if o.n == len(o.fields) {
+	if len(o.fields) == maxOutgoing {
 		return false
 	}
-	o.fields[o.n] = Field{name, value}
-	o.n++
+	if cap(o.fields) == 0 {
+		o.fields = make([]Field, 0, maxOutgoing)
+	}
+	o.fields = append(o.fields, Field{name, value})
 	return true
 }
 
@@ -93,7 +96,7 @@ func (o *Outgoing) Set(name string, value []byte) bool {
 func (o *Outgoing) Remove(name string) bool { return o.Set(name, nil) }
 
 // Fields are the changes so far.
-func (o *Outgoing) Fields() []Field { return o.fields[:o.n] }
+func (o *Outgoing) Fields() []Field { return o.fields }
 
 // Params are the values of path parameters, borrowed from the path. Names belong to the route.
 type Params struct {

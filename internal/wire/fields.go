@@ -1,15 +1,14 @@
 package wire
 
-const inlineFields = 128
+const usualFields = 128
 
 // Fields is the table of header fields of one head, made by one pass over the raw bytes. Names and values alias those
 // bytes. It is reused by Parse and must not be copied.
 type Fields struct {
 	_      noCopy
 	raw    []byte
-	list   []entry // starts out on inline; heads with more fields, if allowed, move to the heap once
-	inline [inlineFields]entry
-	joined []byte // several X-Forwarded-For as one list
+	list   []entry // kept from head to head; not within the struct, so that a head that is kept for long can be small
+	joined []byte  // several X-Forwarded-For as one list
 }
 
 // entry is one field as offsets: half the size of two slices, and no pointers for the collector.
@@ -35,7 +34,7 @@ const maxRaw = 1 << 30
 func (f *Fields) Parse(raw []byte, max int) error {
 	f.raw, f.joined = raw, f.joined[:0]
 	if f.list == nil {
-		f.list = f.inline[:0]
+		f.list = make([]entry, 0, usualFields)
 	}
 	f.list = f.list[:0]
 	err := f.parse(raw, max)

@@ -20,7 +20,7 @@ type Head struct {
 	chunked         bool
 	seen            [rolePinned + 1]uint8 // fields by role, for those that must stand alone
 	scratch         []byte
-	hostBuffer      [maxHost]byte
+	hostBuffer      []byte // for a host that was not sent in lower case
 }
 
 // Limits bound a head. Its size in bytes is the reader's to bound.
@@ -93,6 +93,8 @@ func (h *Head) Own() {
 	h.raw = bytes.Clone(h.raw)
 	h.path, h.query, h.named = bytes.Clone(h.path), bytes.Clone(h.query), bytes.Clone(h.named)
 	h.host, h.authority, h.joined = bytes.Clone(h.host), bytes.Clone(h.authority), bytes.Clone(h.joined)
+	h.list = append(make([]entry, 0, len(h.list)), h.list...)
+	h.scratch, h.hostBuffer = nil, nil // an owned head may live for long: it is as small as can be
 }
 
 // Reset forgets the last head. It is for heads that can't even be given to Check.
@@ -201,11 +203,11 @@ func (h *Head) setHost(authority []byte) bool {
 	h.authority, h.host = authority, host
 	for i, c := range host {
 		if lower[c] != c {
-			copy(h.hostBuffer[:i], host)
+			h.hostBuffer = append(h.hostBuffer[:0], host...)
 			for ; i < len(host); i++ {
 				h.hostBuffer[i] = lower[host[i]]
 			}
-			h.host = h.hostBuffer[:len(host)]
+			h.host = h.hostBuffer
 			break
 		}
 	}

@@ -5,8 +5,6 @@ import (
 	"net"
 	"time"
 
-	"github.com/valyala/fasthttp"
-
 	"github.com/oncegate/oncegate/internal/edge"
 	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/wire"
@@ -71,9 +69,8 @@ func (ex *exchange) tunnel() *tunnel {
 		ex.Params.Values[i] = bytes.Clone(ex.Params.Values[i])
 	}
 	ex.Outgoing = pipeline.Outgoing{}
-	ex.resp.fast = &fasthttp.Response{}
-	ex.resp.fast.SetStatusCode(101)
-	ex.resp.splice.buf, ex.resp.splice.extra, ex.text, ex.ctx = nil, nil, nil, nil
+	ex.resp.splice = splice{on: true, status: 101} // what layers see of the answer at the end
+	ex.resp.fast, ex.text, ex.ctx = nil, nil, nil
 
 	sw := &ex.Switch
 	t := &tunnel{ex: ex, c: c, up: sw.Tunnel, idle: sw.Idle, end: sw.End, code: sw.Code}

@@ -30,11 +30,17 @@ type exchange struct {
 	sent  int64
 	fails bool // the answer did not reach the client whole
 	part  bool // GOAWAY goes out with the answer
+
+	reads, writes     pauses // of the bodies
+	cutRead, cutWrite func() // what ends them, made once
+	held              bool   // net/http has bytes that were not flushed
 }
 
 var exchanges = sync.Pool{New: func() any {
 	ex := &exchange{}
 	ex.req.ex = ex
+	ex.cutRead = func() { _ = http.NewResponseController(ex.out).SetReadDeadline(time.Unix(1, 0)) }
+	ex.cutWrite = func() { _ = http.NewResponseController(ex.out).SetWriteDeadline(time.Unix(1, 0)) }
 	return ex
 }}
 
@@ -136,8 +142,8 @@ func (e *Edge) panicked(v any) error {
 
 // watchRead bounds the pauses of the request's body.
 func (ex *exchange) watchRead() *pauses {
-	out := ex.out
-	return &pauses{limit: ex.edge.limits.read, expire: func() { _ = http.NewResponseController(out).SetReadDeadline(time.Unix(1, 0)) }}
+	ex.reads.start(ex.edge.limits.read, ex.cutRead)
+	return &ex.reads
 }
 
 // takeTrailers hands on what came after the body, without what only a head may say.

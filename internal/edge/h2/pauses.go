@@ -15,6 +15,14 @@ type pauses struct {
 	expire func() // ends the wait; called at most once
 }
 
+// start readies it for the waits of an exchange: it is used again and again, with its timer. A look that an earlier one left
+// behind finds the time of this one, and does no harm.
+func (p *pauses) start(limit time.Duration, expire func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.armed, p.since, p.limit, p.expire = false, time.Time{}, limit, expire
+}
+
 func (p *pauses) begin() {
 	now := time.Now()
 	p.mu.Lock()

@@ -44,3 +44,23 @@ func TestPausesStop(t *testing.T) {
 		time.Sleep(5 * time.Second)
 	})
 }
+
+// It is used again: what an earlier exchange left behind, even a look that is on its way, does not shorten a later one.
+func TestPausesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p pauses
+		p.start(time.Second, func() { t.Error("the first was stopped") })
+		p.begin()
+		time.Sleep(900 * time.Millisecond)
+		p.stop()
+		expired := make(chan time.Time, 1)
+		p.start(time.Second, func() { expired <- time.Now() })
+		begun := time.Now()
+		p.begin()
+		p.look() // too late for the first
+		if took := (<-expired).Sub(begun); took != time.Second {
+			t.Errorf("a wait ended after %v", took)
+		}
+		p.stop()
+	})
+}

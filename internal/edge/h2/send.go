@@ -22,18 +22,19 @@ func (ex *exchange) sendBody() error {
 		ex.sent = int64(n)
 		return err
 	}
-	out := ex.out
-	rc := http.NewResponseController(out)
-	writes := pauses{limit: ex.edge.limits.write, expire: func() { _ = rc.SetWriteDeadline(time.Unix(1, 0)) }}
-	defer writes.stop()
-	if err := ex.write(&writes, rc, r.body, !ex.prompt()); err != nil {
+	rc := http.NewResponseController(ex.out)
+	ex.writes.start(ex.edge.limits.write, ex.cutWrite)
+	defer ex.writes.stop()
+	if err := ex.write(rc, r.body, !ex.prompt()); err != nil {
 		return err
 	}
-	if err := ex.copy(&writes, rc); err != nil {
+	if err := ex.copy(rc); err != nil {
 		return err
 	}
 	r.drop()
-	ex.deadline(time.Now().Add(ex.edge.limits.write))
+	if ex.held { // trailers alone wait for no window; what they wait for is bounded for the connection
+		ex.deadline(time.Now().Add(ex.edge.limits.write))
+	}
 	return nil
 }
 
@@ -43,7 +44,7 @@ func (ex *exchange) prompt() bool {
 	return ok && b.Buffered() > 0
 }
 
-func (ex *exchange) copy(writes *pauses, rc *http.ResponseController) error {
+func (ex *exchange) copy(rc *http.ResponseController) error {
 	r := &ex.resp
 	buf := edge.Buffers.Get().(*[]byte)
 	defer edge.Buffers.Put(buf)
@@ -54,7 +55,7 @@ func (ex *exchange) copy(writes *pauses, rc *http.ResponseController) error {
 				return fmt.Errorf("answer is longer than announced: %w", pipeline.UpstreamFailed)
 			}
 			last := err == io.EOF || ex.sent+int64(n) == r.size
-			if werr := ex.write(writes, rc, (*buf)[:n], !last); werr != nil {
+			if werr := ex.write(rc, (*buf)[:n], !last); werr != nil {
 				return werr
 			}
 		}
@@ -72,9 +73,9 @@ func (ex *exchange) copy(writes *pauses, rc *http.ResponseController) error {
 }
 
 // write sends b, and what net/http holds back if it is not the end, each within the time for a pause.
-func (ex *exchange) write(writes *pauses, rc *http.ResponseController, b []byte, flush bool) error {
-	writes.begin()
-	defer writes.end()
+func (ex *exchange) write(rc *http.ResponseController, b []byte, flush bool) error {
+	ex.writes.begin()
+	defer ex.writes.end()
 	if len(b) > 0 {
 		n, err := ex.out.Write(b)
 		ex.sent += int64(n)
@@ -82,7 +83,7 @@ func (ex *exchange) write(writes *pauses, rc *http.ResponseController, b []byte,
 			return err
 		}
 	}
-	if flush {
+	if ex.held = !flush; flush {
 		return rc.Flush()
 	}
 	return nil
