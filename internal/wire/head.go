@@ -17,6 +17,7 @@ type Head struct {
 	expects         bool
 	upgrades        bool // Connection: upgrade
 	websocket       bool // Upgrade: websocket
+	trails          bool // Trailer
 	chunked         bool
 	seen            [rolePinned + 1]uint8 // fields by role, for those that must stand alone
 	scratch         []byte
@@ -88,6 +89,9 @@ func (h *Head) WebSocket() bool {
 	return h.websocket && h.upgrades && h.seen[roleUpgrade] == 1 && !h.http10 && !h.expects && !h.chunked && h.length == 0
 }
 
+// Trails reports that the head announces trailers: they can follow a chunked body only.
+func (h *Head) Trails() bool { return h.trails && h.chunked }
+
 // Own copies what the head borrows, so that it lives longer than the bytes given to Check.
 func (h *Head) Own() {
 	h.raw = bytes.Clone(h.raw)
@@ -101,7 +105,7 @@ func (h *Head) Reset() {
 	h.path, h.query, h.host, h.authority, h.named = nil, nil, nil, nil, nil
 	h.length = 0
 	h.http10, h.closes, h.keeps, h.expects, h.chunked = false, false, false, false, false
-	h.upgrades, h.websocket = false, false
+	h.upgrades, h.websocket, h.trails = false, false, false
 	h.seen = [rolePinned + 1]uint8{}
 }
 
@@ -183,7 +187,10 @@ func (h *Head) checkField(e *entry) Fault {
 		}
 	case roleUpgrade:
 		e.dropped, h.websocket = true, EqualFold(value, "websocket")
-	case roleConnection, roleHop, roleUnwanted:
+	case roleHop:
+		e.dropped = true
+		h.trails = h.trails || EqualFold(h.nameOf(e), "Trailer")
+	case roleConnection, roleUnwanted:
 		e.dropped = true
 	}
 	if !ok {

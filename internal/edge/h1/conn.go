@@ -34,6 +34,8 @@ type conn struct {
 	tls      *pipeline.TLS // nil until the first request, and without TLS
 	cas      uint64        // generation of the CAs that stood for its certificate; 0: those of the handshake
 
+	retires time.Time // see edge.Retires
+
 	phase  atomic.Int32
 	head   int // bytes of the request's head that were handed out
 	end    terminator

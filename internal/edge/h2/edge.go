@@ -54,6 +54,7 @@ type limits struct {
 	header, headers int
 	body            int64
 	read, write     time.Duration
+	age             time.Duration // of a connection; 0: any
 }
 
 const (
@@ -80,6 +81,7 @@ func New(cfg edge.Config, handler pipeline.Handler, lg *slog.Logger) (*Edge, err
 	e.refuser, _ = handler.(Refuser)
 	e.limits = limits{
 		header: int(l.Header), headers: l.Headers, body: int64(l.Body), read: l.ReadTimeout.Std(), write: l.WriteTimeout.Std(),
+		age: l.ConnectionAge.Std(),
 	}
 	e.memory.Max = max(maxBuffered, 8*e.limits.body)
 	e.ctx, e.cancel = context.WithCancel(context.Background())
@@ -108,11 +110,12 @@ func (c chatter) Write(line []byte) (int, error) {
 
 // connection is what all requests of a connection share.
 type connection struct {
-	peer   netip.AddrPort
-	peerIP []byte
-	tls    *pipeline.TLS
-	state  *tls.ConnectionState // of a connection with a certificate
-	cas    atomic.Uint64        // the generation of CAs that vouched for it last; 0: those of the handshake
+	peer    netip.AddrPort
+	peerIP  []byte
+	retires time.Time // see edge.Retires
+	tls     *pipeline.TLS
+	state   *tls.ConnectionState // of a connection with a certificate
+	cas     atomic.Uint64        // the generation of CAs that vouched for it last; 0: those of the handshake
 }
 
 // voucher is a port whose CAs can change while connections live, see edge.Port.
@@ -141,7 +144,7 @@ type connectionKey struct{}
 
 // meet notes who is at the other end.
 func (e *Edge) meet(ctx context.Context, nc net.Conn) context.Context {
-	c := &connection{}
+	c := &connection{retires: edge.Retires(time.Now(), e.limits.age)}
 	if t, ok := nc.(*tls.Conn); ok {
 		state := t.ConnectionState()
 		if c.tls = edge.Said(&state); c.tls.Certificate != nil {
