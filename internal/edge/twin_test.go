@@ -67,17 +67,20 @@ func openTwins(t testing.TB, cfg edge.Config, h pipeline.Handler) *twinPort {
 }
 
 // dial's connections are reset in the end: a fuzzer would soon have no ports left otherwise.
-func (p *twinPort) dial() (net.Conn, error) {
+func (p *twinPort) dial(t testing.TB) net.Conn {
+	t.Helper()
 	c, err := net.Dial("tcp", p.port.Addr().String())
-	if err == nil {
-		_ = c.(*net.TCPConn).SetLinger(0)
-		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	if err != nil {
+		t.Fatal(err)
 	}
-	return c, err
+	_ = c.(*net.TCPConn).SetLinger(0)
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	return c
 }
 
 // handed is what a handler was given, as text.
 type handed struct {
+	from       string // the client's end
 	head, body string
 	err        error // of the body
 }
@@ -88,17 +91,23 @@ type witness struct {
 	saw []handed
 }
 
-func (w *witness) take() []handed {
+// take gives what came over one connection, and forgets the rest: a stream that was reset may have been handed on late.
+func (w *witness) take(from string) (saw []handed) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	saw := w.saw
+	for _, h := range w.saw {
+		if h.from == from {
+			h.from = ""
+			saw = append(saw, h)
+		}
+	}
 	w.saw = nil
 	return saw
 }
 
 // Serve implements pipeline.Handler.
 func (w *witness) Serve(_ context.Context, x *pipeline.Exchange) error {
-	got := handed{head: describe(x)}
+	got := handed{from: x.Peer.String(), head: describe(x)}
 	if body := x.Request.Body(); body != nil {
 		text, err := io.ReadAll(body)
 		got.body = string(text)
@@ -168,7 +177,12 @@ type answer struct {
 	parted string // "" when it was answered
 }
 
-func (a answer) refused() bool { return a.parted != "" || a.status >= 400 }
+func (a answer) refused() bool { return a.parted != "" || a.status >= 400 || a.grpc() }
+
+// grpc tells a refusal in gRPC's words.
+func (a answer) grpc() bool {
+	return slices.ContainsFunc(a.fields, func(f string) bool { return strings.HasPrefix(f, "grpc-status=") })
+}
 
 // problem tells a refusal of ours from one of a library.
 func (a answer) problem() bool { return strings.Contains(a.body, "urn:oncegate:problem:") }

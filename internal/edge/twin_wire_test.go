@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -96,11 +97,7 @@ func (s *said) lines() []byte {
 }
 
 // overH1 gives the answer, and what became of the canary: "" when the connection ended before it.
-func (p *twinPort) overH1(s *said) (a answer, canaried string, err error) {
-	c, err := p.dial()
-	if err != nil {
-		return a, "", err
-	}
+func (p *twinPort) overH1(s *said, c net.Conn) (a answer, canaried string, err error) {
 	defer c.Close()
 	go func() {
 		_, _ = c.Write(s.lines())
@@ -160,11 +157,7 @@ func timedOut(err error) error {
 }
 
 // overH2 says the request in one stream; names go as they are, so that they can be wrong.
-func (p *twinPort) overH2(s *said) (a answer, err error) {
-	c, err := p.dial()
-	if err != nil {
-		return a, err
-	}
+func (p *twinPort) overH2(s *said, c net.Conn) (a answer, err error) {
 	defer c.Close()
 	go func() {
 		_, _ = io.WriteString(c, http2.ClientPreface)

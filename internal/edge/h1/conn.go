@@ -107,7 +107,7 @@ func (c *conn) readHead(p []byte) (int, error) {
 	}
 	n, err := c.Conn.Read(p)
 	if err != nil && c.secure && c.phase.Load() == phaseNew {
-		c.edge.handshakes.Failed(c.edge.log, err)
+		c.handshakeFailed(err)
 	}
 	if err != nil && c.woken(err) {
 		if c.phase.Load() != phaseHead && !c.live.readable() {

@@ -50,6 +50,7 @@ type Edge struct {
 	conns    registry
 
 	handshakes edge.Handshakes
+	faults     edge.Faults
 	voucher    voucher // nil: the port asks for no certificates
 
 	ctx      context.Context

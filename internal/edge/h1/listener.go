@@ -63,6 +63,9 @@ func (e *Edge) adopt(nc net.Conn) *conn {
 	}
 	c.live.init(c.socket)
 	if !e.conns.add(c, e.stopping.Load) {
+		if !e.stopping.Load() {
+			e.faults.Add(edge.Full)
+		}
 		c.leave()
 		return nil
 	}
