@@ -151,7 +151,7 @@ func describe(x *pipeline.Exchange) string {
 		case strings.HasPrefix(line, "cookie="):
 			if cookies++; cookies > 1 {
 				at := slices.IndexFunc(fields, func(f string) bool { return strings.HasPrefix(f, "cookie=") })
-				fields[at] += "; " + string(value)
+				fields[at] = strings.Trim(fields[at]+"; "+string(value), " \t")
 				continue
 			}
 		}
