@@ -151,11 +151,14 @@ func describe(x *pipeline.Exchange) string {
 		case strings.HasPrefix(line, "cookie="):
 			if cookies++; cookies > 1 {
 				at := slices.IndexFunc(fields, func(f string) bool { return strings.HasPrefix(f, "cookie=") })
-				fields[at] = strings.Trim(fields[at]+"; "+string(value), " \t")
+				fields[at] += "; " + string(value)
 				continue
 			}
 		}
 		fields = append(fields, line)
+	}
+	for i := range fields { // an empty last part of a cookie
+		fields[i] = strings.TrimRight(fields[i], " ")
 	}
 	slices.SortStableFunc(fields, byName)
 	id := ""
