@@ -41,7 +41,7 @@ func TestRequestTrailers(t *testing.T) {
 			"": "abc", "X-Sum: 1\r\n": "abc X-Sum=1", "b:\r\na:\t 2 \r\nb:3\r\n": "abc b= a=2 b=3", "X-User: root\r\nx_user: root\r\nA: 1\r\n": "abc A=1", "grpc-status:0\r\n": "abc grpc-status=0",
 		} {
 			for announced, field := range map[string]string{"silent ": "", "announced ": "Trailer: a, b\r\n"} {
-				c.send("POST / HTTP/1.1\r\nHost: a\r\n" + field + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n" + trailers + "\r\n").answer("POST").is(t, 200, announced+want)
+				c.send("POST / HTTP/1.1\r\nHost: a\r\n"+field+"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n"+trailers+"\r\n").answer("POST").is(t, 200, announced+want)
 			}
 		}
 		for _, bad := range []string{"Cookie: a", "X-Forwarded-For: 1.1.1.1", "If-Match: *", "Max-Forwards: 1", "Host: b", "Idempotency-Key: k", "Content-Length: 3", "A\x00: b", "A: \x01", ": b", "A", "A : b"} {
