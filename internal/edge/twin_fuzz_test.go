@@ -101,7 +101,7 @@ func (p *twinPort) judge(t *testing.T, w *witness, s *said) {
 		if two.parted != "" && !s.malformed() {
 			fail("reset without need")
 		}
-		if two.parted == "" && !two.grpc() && !s.malformed() && (one.status != two.status && !s.large() || !one.problem() && s.method != "HEAD" || one.problem() != two.problem()) {
+		if two.parted == "" && !two.grpc() && !s.malformed() && (one.status != two.status && !s.doublyWrong() || !one.problem() && s.method != "HEAD" || one.problem() != two.problem()) {
 			fail("refused in other words")
 		}
 	case len(sawOne) != 1 || len(sawTwo) != 1 || sawOne[0] != sawTwo[0]:
@@ -160,9 +160,13 @@ func (s *said) unsayable() string {
 	return ""
 }
 
-// large heads may be wrong in a second way, which one edge or the other doesn't read on to find.
-func (s *said) large() bool {
-	return len(s.all()) > 16 || len(s.lines())-len(s.body)-len(canary) > 1900
+// doublyWrong tells heads that may be refused for either of two reasons, because one edge or the other reads no further: large
+// ones, and hosts that the codec of HTTP/1.1 refuses before it is known what the method is.
+func (s *said) doublyWrong() bool {
+	odd := func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(".:-_[]", r))
+	}
+	return len(s.all()) > 16 || len(s.lines())-len(s.body)-len(canary) > 1900 || strings.ContainsFunc(s.authority, odd)
 }
 
 // malformed tells what the library resets, or refuses in its own words.
