@@ -268,3 +268,33 @@ func TestU38And39ReloadsAndWebSockets(t *testing.T) {
 		t.Errorf("%q after %v", rest, time.Since(began))
 	}
 }
+
+// Trailers of a request reach an upstream of HTTP/2, from clients of both protocols; those that belong in a head, and those that
+// only the gateway may say, do not.
+func TestRequestTrailersArePassedOn(t *testing.T) {
+	t.Parallel()
+	up := serveH2C(t, func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		_, _ = fmt.Fprint(w, string(body), " ", r.Trailer, " ", err)
+	})
+	g := begin(t, "upstreams: { up: { targets: [h2c://"+up.at+"] } }\nroutes:\n  - { id: all, match: { path: /** }, auth: none, to: up }\n  - { id: claims, match: { path: /c }, auth: { issuers: [main] }, forward: { claims: { X-User: sub } }, to: up }\n")
+	const want = "abc map[X-Sum:[1 2]] <nil>"
+	head := "POST /x HTTP/1.1\r\nHost: a\r\nTrailer: X-Sum, X-User\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\nX-Sum: 2\r\n"
+	if a := g.dialog().say(head + "X-User: root\r\n\r\n").hear("POST"); a.status != 200 || !strings.HasPrefix(a.body, "abc map[X-Sum:[1 2]") || strings.Contains(a.body, "root") {
+		t.Errorf("HTTP/1.1: %+v", a)
+	}
+	if a := g.dialog().say(head + "Cookie: a=b\r\n\r\n").hear("POST"); a.status != 400 {
+		t.Errorf("a cookie behind the body: %+v", a)
+	}
+	c, _ := h2cClient(t)
+	r, _ := http.NewRequest("POST", "http://"+g.address+"/x", io.MultiReader(strings.NewReader("abc")))
+	r.Trailer = http.Header{"X-Sum": {"1", "2"}}
+	got, err := c.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Body.Close()
+	if text, err := io.ReadAll(got.Body); string(text) != want || err != nil {
+		t.Errorf("HTTP/2: %s, %v", text, err)
+	}
+}

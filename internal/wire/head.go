@@ -8,6 +8,7 @@ import "bytes"
 type Head struct {
 	Fields
 	path, query     []byte
+	trails          []byte // Trailer
 	host, authority []byte
 	named           []byte // the authority of a target in absolute-form; nil in origin-form
 	length          int64
@@ -17,7 +18,6 @@ type Head struct {
 	expects         bool
 	upgrades        bool // Connection: upgrade
 	websocket       bool // Upgrade: websocket
-	trails          bool // Trailer
 	chunked         bool
 	seen            [rolePinned + 1]uint8 // fields by role, for those that must stand alone
 	scratch         []byte
@@ -89,8 +89,13 @@ func (h *Head) WebSocket() bool {
 	return h.websocket && h.upgrades && h.seen[roleUpgrade] == 1 && !h.http10 && !h.expects && !h.chunked && h.length == 0
 }
 
-// Trails reports that the head announces trailers: they can follow a chunked body only.
-func (h *Head) Trails() bool { return h.trails && h.chunked }
+// Trails is the names of trailers as the head announces them; nil when it doesn't, or when the body is not chunked.
+func (h *Head) Trails() []byte {
+	if !h.chunked {
+		return nil
+	}
+	return h.trails
+}
 
 // Own copies what the head borrows, so that it lives longer than the bytes given to Check.
 func (h *Head) Own() {
@@ -105,7 +110,7 @@ func (h *Head) Reset() {
 	h.path, h.query, h.host, h.authority, h.named = nil, nil, nil, nil, nil
 	h.length = 0
 	h.http10, h.closes, h.keeps, h.expects, h.chunked = false, false, false, false, false
-	h.upgrades, h.websocket, h.trails = false, false, false
+	h.upgrades, h.websocket, h.trails = false, false, nil
 	h.seen = [rolePinned + 1]uint8{}
 }
 
@@ -189,7 +194,9 @@ func (h *Head) checkField(e *entry) Fault {
 		e.dropped, h.websocket = true, EqualFold(value, "websocket")
 	case roleHop:
 		e.dropped = true
-		h.trails = h.trails || EqualFold(h.nameOf(e), "Trailer")
+		if EqualFold(h.nameOf(e), "Trailer") {
+			h.trails = value
+		}
 	case roleConnection, roleUnwanted:
 		e.dropped = true
 	}

@@ -79,8 +79,8 @@ func (ex *exchange) check() error {
 		ex.close()
 	}
 	ex.conn.body.begin(head.ContentLength(), head.ExpectContinue())
-	if head.Trails() {
-		ex.RequestTrailers = &pipeline.Trailers{}
+	if names := head.Trails(); names != nil {
+		ex.RequestTrailers = announced(names)
 	}
 	ex.Switch.Asked = head.WebSocket() && string(method) == "GET"
 	ex.identify()

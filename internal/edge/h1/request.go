@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"bytes"
 	"io"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
@@ -96,6 +97,17 @@ func (r *request) read(p []byte) (int, error) {
 		r.takeTrailers()
 	}
 	return n, err
+}
+
+// announced takes a Trailer field.
+func announced(names []byte) *pipeline.Trailers {
+	t := &pipeline.Trailers{}
+	for name := range bytes.SplitSeq(names, []byte{','}) {
+		if name = bytes.Trim(name, " \t"); wire.TrailerAllowed(name) && bytes.IndexByte(name, '_') < 0 {
+			t.Announce(string(name))
+		}
+	}
+	return t
 }
 
 // readPast is read at the limit: only the end may follow.

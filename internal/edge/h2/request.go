@@ -3,6 +3,7 @@ package h2
 import (
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/wire"
@@ -44,6 +45,11 @@ func (r *request) begin(q *http.Request, lim *limits) error {
 	}
 	if len(q.Trailer) > 0 {
 		r.ex.RequestTrailers = &pipeline.Trailers{}
+		for name := range q.Trailer {
+			if wire.TrailerAllowed([]byte(name)) && !strings.Contains(name, "_") {
+				r.ex.RequestTrailers.Announce(name)
+			}
+		}
 	}
 	r.raw = appendLines(r.raw[:0], q)
 	err := r.head.Check(r.method, r.target, http11, r.raw, wire.Limits{Headers: lim.headers})
