@@ -52,7 +52,7 @@ func twinSeeds() (all []seed) {
 	for _, length := range []string{"5", "05", "+5", "-5", "5,5", "5\n5", "5\n6", "4", "6", "0", "", "0x5", "5 5", "5;", "18446744073709551621", "000000000000000000005", "\x35\x00"} {
 		all = append(all, seed{method: "POST", target: "/x", authority: "a", body: "hello", framing: framedAs, length: length}, seed{method: "GET", target: "/x", authority: "a", framing: framedAs, length: length})
 	}
-	for _, trailers := range []string{"x-sum:1", "x-sum:1\nx-sum:2\nother:", "content-length:5", "authorization:x", "host:b", "cookie:a", "if-match:x", "x-forwarded-for:1.1.1.1", "idempotency-key:k", "a b:c", "a:\x01", "a_b:c", "content-digest:x", "te:trailers", "grpc-status:0", "x-real-ip:1", "range:x", "cache-control:x", ":status:200", "A:b", strings.Repeat("t:1\n", 40), strings.Repeat("t", 60) + ":1"} {
+	for _, trailers := range []string{"x-sum:1", "x-sum: 1 \t", "x-sum:1\nx-sum:2\nother:", "content-length:5", "authorization:x", "host:b", "cookie:a", "if-match:x", "x-forwarded-for:1.1.1.1", "idempotency-key:k", "a b:c", "a:\x01", "a_b:c", "content-digest:x", "te:trailers", "grpc-status:0", "x-real-ip:1", "range:x", "cache-control:x", ":status:200", "A:b", strings.Repeat("t:1\n", 40), strings.Repeat("t", 60) + ":1"} {
 		for _, framing := range []byte{framedUnknown, framedUnknown | 0x40, framedUnknown | 0x80} {
 			all = append(all, seed{method: "POST", target: "/x", authority: "a", trailers: trailers, body: "hello", framing: framing})
 		}

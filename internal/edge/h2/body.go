@@ -121,7 +121,7 @@ func (r *request) takeTrailers() bool {
 			continue // '_' is dropped from heads, too
 		}
 		for _, value := range values {
-			r.ex.RequestTrailers.Add(name, value)
+			r.ex.RequestTrailers.Add(name, strings.Trim(value, " \t"))
 		}
 	}
 	return true
