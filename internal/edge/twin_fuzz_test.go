@@ -101,7 +101,7 @@ func (p *twinPort) judge(t *testing.T, w *witness, s *said) {
 		if two.parted != "" && !s.malformed() {
 			fail("reset without need")
 		}
-		if two.parted == "" && !two.grpc() && !s.malformed() && (one.status != two.status && !s.doublyWrong() || !one.problem() && s.method != "HEAD" || one.problem() != two.problem()) {
+		if two.parted == "" && !two.grpc() && !s.malformed() && (one.status != two.status && !s.doublyWrong() && !s.mayDiffer(one, two) || !one.problem() && s.method != "HEAD" || one.problem() != two.problem()) {
 			fail("refused in other words")
 		}
 	case len(sawOne) != 1 || len(sawTwo) != 1 || sawOne[0] != sawTwo[0]:

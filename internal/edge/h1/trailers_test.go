@@ -25,7 +25,7 @@ func TestRequestTrailers(t *testing.T) {
 			if x.RequestTrailers != nil {
 				said = "announced "
 			}
-			body := []byte{}
+			var body []byte
 			if buffered {
 				body, err = x.Request.Buffer(100)
 			} else {
