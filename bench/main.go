@@ -4,7 +4,8 @@
 //
 // identity times the auth layer in this process against the bare check of a signature, and a flood of forged tokens from one
 // address with and without its budget. plain, chain, post and routes send the same load to the gateway and to a bare fasthttp proxy, and compare the CPU time that
-// the kernel charged to each; http2 does so with HTTP/2 and the standard library's ReverseProxy. bodies and load-routes look at memory and at start-up. keyed counts durable keyed writes on the
+// the kernel charged to each; http2 does so with HTTP/2 and the standard library's ReverseProxy. bodies and load-routes look at memory and at start-up; idle holds connections open and
+// looks at their memory and at what other clients wait beside them. keyed counts durable keyed writes on the
 // embedded store against Pebble alone, and their latency against the same POST without dedup and the disk's own sync;
 // keyed-redis does so on Redis against a client that does nothing but two calls of a small script, and counts what Redis was
 // asked. layers times what stands before an upstream, in the benchmark's own process. storm sends 10,000 duplicates of one key within a second.
@@ -31,6 +32,7 @@ func main() {
 	flag.IntVar(&b.requests, "requests", 20000, "requests in a round")
 	flag.IntVar(&b.writes, "writes", 10000, "keyed writes in a round")
 	flag.IntVar(&b.rounds, "rounds", 5, "rounds; the median is printed")
+	flag.IntVar(&b.connections, "connections", 10000, "idle connections that idle holds; each takes a descriptor here and one in the gateway")
 	only := flag.String("only", "", "one scenario: "+names(b.parts()))
 	flag.Func("against", "another build of the gateway to send the same load to; may be given more than once", func(path string) error {
 		b.against = append(b.against, path)
@@ -77,7 +79,7 @@ func (b *bench) parts() []part {
 	for _, s := range scenarios() {
 		all = append(all, part{s.name, func() error { return b.run(s) }})
 	}
-	return append(all, part{"identity", b.identity}, part{"layers", b.layers}, part{"bodies", b.bodies}, part{"load-routes", b.loadRoutes},
+	return append(all, part{"identity", b.identity}, part{"layers", b.layers}, part{"bodies", b.bodies}, part{"load-routes", b.loadRoutes}, part{"idle", b.idle},
 		part{"keyed", b.keyed}, part{"keyed-redis", b.keyedRedis}, part{"storm", b.storm})
 }
 
@@ -133,6 +135,7 @@ type bench struct {
 	dir, binary              string
 	origin                   *origin
 	requests, writes, rounds int
+	connections              int          // that idle holds
 	keys                     atomic.Int64 // Idempotency-Keys given out
 
 	against []string // other builds to send the same load to

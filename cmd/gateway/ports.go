@@ -37,6 +37,15 @@ func (p *ports) build(cfg edge.Config, h pipeline.Handler, log *slog.Logger) (er
 	return err
 }
 
+// faults gives what ended before a handler saw it, by where and what.
+func (p *ports) faults(yield func(at, fault string, n uint64)) {
+	all := []*edge.Faults{p.h1.Faults()}
+	if p.both != nil {
+		all = append(all, p.both.Faults(), p.h2.Faults())
+	}
+	edge.EachFault(all, yield)
+}
+
 func (p *ports) addr() net.Addr {
 	if p.both != nil {
 		return p.both.Addr()

@@ -103,6 +103,7 @@ func (s *server) assemble(doc *config.Document) error {
 	if err := s.edge.build(doc.Listen.Config, s.gateway, s.logger); err != nil {
 		return errors.Join(err, s.gateway.Close())
 	}
+	metrics.WatchFaults(s.edge.faults)
 	return nil
 }
 

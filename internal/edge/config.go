@@ -44,6 +44,7 @@ type LimitsConfig struct {
 	ReadTimeout      units.Duration `yaml:"read_timeout" default:"10s" min:"10ms" doc:"The head as a whole, and each pause in a body."`
 	WriteTimeout     units.Duration `yaml:"write_timeout" default:"60s" min:"10ms" doc:"Each pause while the client takes the answer."`
 	IdleTimeout      units.Duration `yaml:"idle_timeout" default:"60s" min:"10ms" doc:"A connection without a request."`
+	ConnectionAge    units.Duration `yaml:"connection_age" default:"0s" doc:"The first answer after this age, give or take a tenth, ends its connection (HTTP/2: GOAWAY, running requests end in peace), so that clients spread over gateways again. WebSockets stay. 0s: never."`
 	Connections      int            `yaml:"connections" default:"20000" min:"1" doc:"Connections at once."`
 	ConnectionsPerIP int            `yaml:"connections_per_ip" default:"0" min:"0" doc:"Connections of one address at once; 0: not limited."`
 

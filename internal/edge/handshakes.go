@@ -4,8 +4,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"log/slog"
+	"os"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
@@ -19,7 +23,8 @@ func Said(state *tls.ConnectionState) *pipeline.TLS {
 	return pipeline.NewTLS(state.ServerName, nil)
 }
 
-// Handshakes tells the log of certificates that were refused, at most once a minute: the client is told by an alert only.
+// Handshakes counts those that fail, and tells the log of certificates that were refused, at most once a minute: the client is
+// told by an alert only.
 type Handshakes struct {
 	mu      sync.Mutex
 	refused int
@@ -27,7 +32,8 @@ type Handshakes struct {
 }
 
 // Failed takes the error of a handshake.
-func (h *Handshakes) Failed(log *slog.Logger, err error) {
+func (h *Handshakes) Failed(log *slog.Logger, faults *Faults, err error) {
+	faults.Add(handshakeFault(err))
 	var bad *tls.CertificateVerificationError
 	if !errors.As(err, &bad) {
 		return
@@ -39,6 +45,21 @@ func (h *Handshakes) Failed(log *slog.Logger, err error) {
 		log.Warn("client certificates refused", "why", whyRefused(bad.Err), "since_last", h.refused)
 		h.refused, h.toldAt = 0, now
 	}
+}
+
+// handshakeFault tells kinds of failure apart. crypto/tls has no error value for a client without certificate, so its text is read.
+func handshakeFault(err error) Fault {
+	switch {
+	case errors.As(err, new(*tls.CertificateVerificationError)), strings.HasSuffix(err.Error(), "didn't provide a certificate"):
+		return TLSCertificate
+	case errors.As(err, new(tls.RecordHeaderError)):
+		return TLSNone
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return TLSTimeout
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return TLSClosed
+	}
+	return TLSRefused
 }
 
 // whyRefused quotes nothing of the certificate, which anybody may have written.

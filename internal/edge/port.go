@@ -25,6 +25,7 @@ type Port struct {
 	wait       time.Duration // for a handshake, or for the first bytes
 	seats      seats
 	handshakes Handshakes
+	faults     Faults
 	h1, h2     *queue
 
 	mu      sync.Mutex
@@ -70,15 +71,16 @@ func (p *Port) asking(q *queue) net.Listener {
 	return &asking{q, p.roots}
 }
 
+// Faults are those of the port and of TLS.
+func (p *Port) Faults() *Faults { return &p.faults }
+
 // Serve accepts until Stop, then returns nil.
 func (p *Port) Serve() error {
 	for {
 		nc, err := p.ln.Accept()
 		if err != nil {
-			select {
-			case <-p.stopped:
+			if p.isStopped() {
 				return nil
-			default:
 			}
 			if !transient(err) {
 				return err
@@ -92,6 +94,15 @@ func (p *Port) Serve() error {
 		if !p.seat(p.socket(nc)) {
 			_ = nc.Close()
 		}
+	}
+}
+
+func (p *Port) isStopped() bool {
+	select {
+	case <-p.stopped:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -119,15 +130,14 @@ func (p *Port) seat(s *Socket) bool {
 		p.log.Warn("connections refused: listen.limits.connections or connections_per_ip is reached", "since_last", told)
 	}
 	if !ok {
+		p.faults.Add(Full)
 		return false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	select {
-	case <-p.stopped:
+	if p.isStopped() {
 		s.Release()
 		return false
-	default:
 	}
 	p.sorting[s] = struct{}{}
 	p.sorters.Add(1)
@@ -160,7 +170,9 @@ func (p *Port) sorted(s *Socket) (net.Conn, *queue) {
 	}
 	c := tls.Server(s, p.tls)
 	if err := c.Handshake(); err != nil {
-		p.handshakes.Failed(p.log, err)
+		if !p.isStopped() {
+			p.handshakes.Failed(p.log, &p.faults, err)
+		}
 		return nil, nil
 	}
 	if c.ConnectionState().NegotiatedProtocol == "h2" {

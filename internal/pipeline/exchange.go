@@ -43,7 +43,7 @@ type Exchange struct {
 	Replayed bool // the answer comes from the store
 
 	HTTP2           bool      // the client's connection is HTTP/2: trailers reach it, and it can be read from and written to at once
-	RequestTrailers *Trailers // of the request, complete with its body's io.EOF; nil: the edge reads none
+	RequestTrailers *Trailers // of the request, complete with its body's io.EOF; not nil from the start when the head announces some
 	Trailers        *Trailers // of the answer: the end sets it with a body that may have them, the edge sends them after the body
 
 	liveness Liveness

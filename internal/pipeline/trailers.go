@@ -4,7 +4,10 @@ import "slices"
 
 // Trailers are the fields that follow a body (RFC 9110 6.5). Whoever reads the body fills them in, at the latest with its
 // io.EOF; before that there are none. Strings are owned. Methods take nil for no trailers.
-type Trailers struct{ fields []trailer }
+type Trailers struct {
+	fields    []trailer
+	announced []string
+}
 
 type trailer struct{ name, value string }
 
@@ -18,6 +21,21 @@ func (t *Trailers) Add(name, value string) bool {
 	}
 	t.fields = append(t.fields, trailer{name, value})
 	return true
+}
+
+// Announce tells of a name that may come. Past 64 they are forgotten.
+func (t *Trailers) Announce(name string) {
+	if len(t.announced) < maxTrailers {
+		t.announced = append(t.announced, name)
+	}
+}
+
+// Announced are the names that a head announced.
+func (t *Trailers) Announced() []string {
+	if t == nil {
+		return nil
+	}
+	return t.announced
 }
 
 // Len is their number.
@@ -43,5 +61,5 @@ func (t *Trailers) Clone() *Trailers {
 	if t.Len() == 0 {
 		return nil
 	}
-	return &Trailers{slices.Clone(t.fields)}
+	return &Trailers{fields: slices.Clone(t.fields)}
 }

@@ -8,6 +8,7 @@ import "bytes"
 type Head struct {
 	Fields
 	path, query     []byte
+	trails          []byte // Trailer
 	host, authority []byte
 	named           []byte // the authority of a target in absolute-form; nil in origin-form
 	length          int64
@@ -88,6 +89,14 @@ func (h *Head) WebSocket() bool {
 	return h.websocket && h.upgrades && h.seen[roleUpgrade] == 1 && !h.http10 && !h.expects && !h.chunked && h.length == 0
 }
 
+// Trails is the names of trailers as the head announces them; nil when it doesn't, or when the body is not chunked.
+func (h *Head) Trails() []byte {
+	if !h.chunked {
+		return nil
+	}
+	return h.trails
+}
+
 // Own copies what the head borrows, so that it lives longer than the bytes given to Check.
 func (h *Head) Own() {
 	h.raw = bytes.Clone(h.raw)
@@ -103,7 +112,7 @@ func (h *Head) Reset() {
 	h.path, h.query, h.host, h.authority, h.named = nil, nil, nil, nil, nil
 	h.length = 0
 	h.http10, h.closes, h.keeps, h.expects, h.chunked = false, false, false, false, false
-	h.upgrades, h.websocket = false, false
+	h.upgrades, h.websocket, h.trails = false, false, nil
 	h.seen = [rolePinned + 1]uint8{}
 }
 
@@ -185,7 +194,12 @@ func (h *Head) checkField(e *entry) Fault {
 		}
 	case roleUpgrade:
 		e.dropped, h.websocket = true, EqualFold(value, "websocket")
-	case roleConnection, roleHop, roleUnwanted:
+	case roleHop:
+		e.dropped = true
+		if EqualFold(h.nameOf(e), "Trailer") {
+			h.trails = value
+		}
+	case roleConnection, roleUnwanted:
 		e.dropped = true
 	}
 	if !ok {

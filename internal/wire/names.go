@@ -167,5 +167,9 @@ func HopByHop(name []byte) bool {
 // TrailerAllowed reports whether a field may follow a body: not those that frame, route, authenticate or describe a message
 // (RFC 9110 6.5.1), nor those of one connection.
 func TrailerAllowed(name []byte) bool {
-	return len(name) > 0 && allOf(name, charToken) && (roleOf(name) == roleOther || EqualFold(name, "Content-Digest"))
+	switch {
+	case len(name) == 0 || !allOf(name, charToken), EqualFold(name, "Max-Forwards"), len(name) > 3 && EqualFold(name[:3], "If-"):
+		return false
+	}
+	return roleOf(name) == roleOther || EqualFold(name, "Content-Digest")
 }

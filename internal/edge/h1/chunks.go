@@ -1,14 +1,16 @@
 package h1
 
 import (
+	"bytes"
+
 	"github.com/oncegate/oncegate/internal/pipeline"
+	"github.com/oncegate/oncegate/internal/wire"
 )
 
 const (
-	maxChunkDigits  = 15      // sizes stay far below 2^63
-	maxExtensions   = 4 << 10 // chunk extensions of one body
-	maxTrailers     = 8 << 10
-	maxTrailerNames = 32
+	maxChunkDigits = 15      // sizes stay far below 2^63
+	maxExtensions  = 4 << 10 // chunk extensions of one body
+	maxTrailers    = 8 << 10
 )
 
 // The states of chunked framing, RFC 9112 section 7.1: what the next byte belongs to.
@@ -28,15 +30,14 @@ const (
 )
 
 // chunks decodes chunked framing. It is stricter than most: no blanks around the size, no bare line feeds, bounded
-// extensions and trailers, nothing in a trailer that could change the meaning of the request. Trailers are checked and
-// left out.
+// extensions and trailers, nothing in a trailer that could change the meaning of the request.
 type chunks struct {
 	state    uint8
 	digits   uint8
-	left     int64 // of the current chunk
-	overhead int   // bytes of extensions or trailers
-	name     [maxTrailerNames]byte
-	nname    int
+	left     int64  // of the current chunk
+	overhead int    // bytes of extensions or trailers
+	trailers []byte // their lines so far
+	line     int    // where the last of them begins
 }
 
 // next takes framing from in up to the next data, which it returns as a part of in. used counts both. Data is empty when in
@@ -111,14 +112,17 @@ func (d *chunks) size(b byte) bool {
 }
 
 func (d *chunks) trailer(b byte) bool {
+	if d.state == atTrailer && b == '\r' {
+		d.state = atEndLF
+		return true
+	}
+	if d.state != atEndLF {
+		d.trailers = append(d.trailers, b)
+	}
 	switch d.state {
 	case atTrailer:
-		if b == '\r' {
-			d.state = atEndLF
-			return true
-		}
-		d.state, d.nname = atTrailerName, 0
-		return d.trailerName(b)
+		d.state, d.line = atTrailerName, len(d.trailers)-1
+		return token[b]
 	case atTrailerName:
 		return d.trailerName(b)
 	case atTrailerValue:
@@ -138,16 +142,19 @@ func (d *chunks) trailer(b byte) bool {
 func (d *chunks) trailerName(b byte) bool {
 	if b == ':' {
 		d.state = atTrailerValue
-		return d.nname > 0 && !forbiddenTrailer(d.name[:min(d.nname, len(d.name))])
+		return wire.TrailerAllowed(d.trailers[d.line : len(d.trailers)-1])
 	}
-	if b >= 'A' && b <= 'Z' {
-		b |= 0x20
-	}
-	if d.nname < len(d.name) {
-		d.name[d.nname] = b
-	}
-	d.nname++
 	return token[b]
+}
+
+// each gives the trailers of a body that has ended. Names with '_' are left out, as they are from heads.
+func (d *chunks) each(f func(name, value []byte)) {
+	for line := range bytes.Lines(d.trailers) {
+		name, value, _ := bytes.Cut(line, []byte{':'})
+		if bytes.IndexByte(name, '_') < 0 {
+			f(name, bytes.Trim(value, " \t\r\n"))
+		}
+	}
 }
 
 // text reports what may stand in a field value or an extension.
@@ -173,15 +180,3 @@ var token = func() (t [256]bool) {
 	}
 	return
 }()
-
-// forbiddenTrailer names fields that frame, route, authenticate or describe a request: RFC 9110 section 6.5.1 forbids them
-// in trailers, and somebody upstream might believe them.
-func forbiddenTrailer(name []byte) bool {
-	switch string(name) {
-	case "authorization", "cookie", "host", "connection", "content-length", "content-type", "content-encoding", "content-range",
-		"transfer-encoding", "te", "trailer", "upgrade", "expect", "range", "max-forwards", "cache-control", "keep-alive",
-		"proxy-authorization", "proxy-connection", "forwarded", "idempotency-key", "x-real-ip":
-		return true
-	}
-	return len(name) >= len("x-forwarded-") && string(name[:len("x-forwarded-")]) == "x-forwarded-" || len(name) > 3 && string(name[:3]) == "if-"
-}

@@ -34,6 +34,8 @@ type conn struct {
 	tls      *pipeline.TLS // nil until the first request, and without TLS
 	cas      uint64        // generation of the CAs that stood for its certificate; 0: those of the handshake
 
+	retires time.Time // see edge.Retires
+
 	phase  atomic.Int32
 	head   int // bytes of the request's head that were handed out
 	end    terminator
@@ -105,7 +107,7 @@ func (c *conn) readHead(p []byte) (int, error) {
 	}
 	n, err := c.Conn.Read(p)
 	if err != nil && c.secure && c.phase.Load() == phaseNew {
-		c.edge.handshakes.Failed(c.edge.log, err)
+		c.handshakeFailed(err)
 	}
 	if err != nil && c.woken(err) {
 		if c.phase.Load() != phaseHead && !c.live.readable() {

@@ -50,6 +50,7 @@ type Edge struct {
 	conns    registry
 
 	handshakes edge.Handshakes
+	faults     edge.Faults
 	voucher    voucher // nil: the port asks for no certificates
 
 	ctx      context.Context
@@ -65,6 +66,7 @@ type limits struct {
 	header, headers   int
 	body              int64
 	read, write, idle time.Duration
+	age               time.Duration // of a connection; 0: any
 }
 
 // New makes an edge; nothing listens yet. The error names a trusted proxy that can't be read.
@@ -82,6 +84,7 @@ func New(cfg edge.Config, handler pipeline.Handler, lg *slog.Logger) (*Edge, err
 	e.limits = limits{
 		header: int(l.Header), headers: l.Headers, body: int64(l.Body),
 		read: time.Duration(l.ReadTimeout), write: time.Duration(l.WriteTimeout), idle: time.Duration(l.IdleTimeout),
+		age: time.Duration(l.ConnectionAge),
 	}
 	e.memory.Max = max(maxBuffered, 8*e.limits.body)
 	e.conns.init(l.Connections, l.ConnectionsPerIP, func(n int) {

@@ -79,6 +79,9 @@ func (ex *exchange) check() error {
 		ex.close()
 	}
 	ex.conn.body.begin(head.ContentLength(), head.ExpectContinue())
+	if names := head.Trails(); names != nil {
+		ex.RequestTrailers = announced(names)
+	}
 	ex.Switch.Asked = head.WebSocket() && string(method) == "GET"
 	ex.identify()
 	return nil

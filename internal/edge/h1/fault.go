@@ -7,17 +7,20 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/oncegate/oncegate/internal/edge"
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
 
 // unreadable answers a head that fasthttp could not read, by an exchange that knows no more than the method. err quotes what
-// the client sent, so it goes nowhere. Silence is no request: nobody logs or counts it.
+// the client sent, so it goes nowhere. Silence is no request: nobody logs it.
 func (e *Edge) unreadable(ctx *fasthttp.RequestCtx, err error) {
 	c, ok := ctx.Conn().(*conn)
 	if !ok {
 		return
 	}
-	c.phase.Store(phaseServing)
+	if c.phase.Swap(phaseServing) == phaseNew && isTimeout(err) && !e.stopping.Load() {
+		e.faults.Add(edge.Silent)
+	}
 	defer e.rescue(ctx, c)
 	ex := e.begin(ctx, c)
 	ex.req.begin(c.method(), 0)
@@ -31,6 +34,9 @@ func (e *Edge) unreadable(ctx *fasthttp.RequestCtx, err error) {
 	}
 	ex.render(refusal)
 }
+
+// Faults are silent clients and, without a port of both protocols, those of TLS.
+func (e *Edge) Faults() *edge.Faults { return &e.faults }
 
 func faultOf(err error) pipeline.Refusal {
 	var small *fasthttp.ErrSmallBuffer

@@ -24,6 +24,13 @@ func (c *conn) handshake() *pipeline.TLS {
 	return c.tls
 }
 
+// handshakeFailed takes the error of a first read. On a port of both protocols the handshake was made before.
+func (c *conn) handshakeFailed(err error) {
+	if t, ok := c.Conn.(*tls.Conn); ok && !t.ConnectionState().HandshakeComplete && !c.edge.stopping.Load() {
+		c.edge.handshakes.Failed(c.edge.log, &c.edge.faults, err)
+	}
+}
+
 // voucher is a port whose CAs can change while connections live, see edge.Listen.
 type voucher interface {
 	Generation() uint64 // of the CAs, from 1 on

@@ -55,6 +55,7 @@ func (e *Edge) adopt(nc net.Conn) *conn {
 	if s, ok := c.socket.(*edge.Socket); ok {
 		c.sit(s)
 	}
+	c.retires = edge.Retires(c.now, e.limits.age)
 	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		p := a.AddrPort()
 		c.peer = netip.AddrPortFrom(p.Addr().Unmap().WithZone(""), p.Port())
@@ -62,6 +63,9 @@ func (e *Edge) adopt(nc net.Conn) *conn {
 	}
 	c.live.init(c.socket)
 	if !e.conns.add(c, e.stopping.Load) {
+		if !e.stopping.Load() {
+			e.faults.Add(edge.Full)
+		}
 		c.leave()
 		return nil
 	}

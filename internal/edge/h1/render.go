@@ -8,6 +8,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/oncegate/oncegate/internal/edge"
 	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/wire"
 )
@@ -110,7 +111,7 @@ func (ex *exchange) stay() {
 		ex.resp.last = true
 		c.linger = true
 	}
-	if ex.resp.last || ex.Problem.Close && ex.kind != 0 || ex.edge.draining.Load() {
+	if ex.resp.last || ex.Problem.Close && ex.kind != 0 || ex.edge.draining.Load() || edge.Retired(c.retires, ex.Start) {
 		ex.close()
 		return
 	}

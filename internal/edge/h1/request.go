@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"bytes"
 	"io"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
@@ -14,14 +15,15 @@ type request struct {
 	method []byte
 	limit  int64 // of the body
 	buf    []byte
-	owned  bool // buf is ours and counts against the budget; else it lies in the connection's spare bytes
-	whole  bool // buf is all of the body
-	at     int  // how much of buf the reader has given
+	owned  bool             // buf is ours and counts against the budget; else it lies in the connection's spare bytes
+	whole  bool             // buf is all of the body
+	at     int              // how much of buf the reader has given
+	struck []pipeline.Names // what was stripped from the head, and has no business in trailers either
 }
 
 func (r *request) begin(method []byte, limit int64) {
 	r.method, r.limit = method, limit
-	r.buf, r.owned, r.whole, r.at = nil, false, false, 0
+	r.buf, r.owned, r.whole, r.at, r.struck = nil, false, false, 0, r.struck[:0]
 }
 
 func (r *request) end() {
@@ -42,8 +44,9 @@ func (r *request) Field(i int) (name, value []byte) { return r.head.At(i) }
 func (r *request) ContentLength() int64             { return r.head.ContentLength() }
 func (r *request) LimitBody(max int64)              { r.limit = max }
 
-// Strip drops every field that names holds.
+// Strip drops every field that names holds, in trailers too.
 func (r *request) Strip(names pipeline.Names) {
+	r.struck = append(r.struck, names)
 	if set, ok := names.(*wire.Names); ok {
 		r.head.DropNames(set)
 		return
@@ -86,15 +89,54 @@ func (r *request) read(p []byte) (int, error) {
 	if c.body.kind == bodySized && c.body.left > room {
 		return 0, pipeline.TooLarge
 	}
-	if room > 0 || c.body.err != nil {
-		return c.body.read(c, p[:min(int64(len(p)), max(room, 1))])
+	if room <= 0 && c.body.err == nil {
+		return r.readPast()
 	}
-	var over [1]byte // at the limit: only the end may follow
-	n, err := c.body.read(c, over[:])
+	n, err := c.body.read(c, p[:min(int64(len(p)), max(room, 1))])
+	if err == io.EOF && len(c.body.chunks.trailers) > 0 {
+		r.takeTrailers()
+	}
+	return n, err
+}
+
+// announced takes a Trailer field.
+func announced(names []byte) *pipeline.Trailers {
+	t := &pipeline.Trailers{}
+	for name := range bytes.SplitSeq(names, []byte{','}) {
+		if name = bytes.Trim(name, " \t"); wire.TrailerAllowed(name) && bytes.IndexByte(name, '_') < 0 {
+			t.Announce(string(name))
+		}
+	}
+	return t
+}
+
+// readPast is read at the limit: only the end may follow.
+func (r *request) readPast() (int, error) {
+	var over [1]byte
+	n, err := r.ex.conn.body.read(r.ex.conn, over[:])
 	if n > 0 {
 		return 0, pipeline.TooLarge
 	}
+	if err == io.EOF && len(r.ex.conn.body.chunks.trailers) > 0 {
+		r.takeTrailers()
+	}
 	return 0, err
+}
+
+// takeTrailers hands on what came after the body, once.
+func (r *request) takeTrailers() {
+	if r.ex.RequestTrailers == nil {
+		r.ex.RequestTrailers = &pipeline.Trailers{}
+	}
+	r.ex.conn.body.chunks.each(func(name, value []byte) {
+		for _, names := range r.struck {
+			if names.Has(name) {
+				return
+			}
+		}
+		r.ex.RequestTrailers.Add(string(name), string(value))
+	})
+	r.ex.conn.body.chunks.trailers = nil
 }
 
 // Buffer takes the whole body into memory. Content that came together with the head is used where it lies.

@@ -17,7 +17,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +41,7 @@ type Edge struct {
 	memory  edge.Memory
 	server  http.Server
 	voucher voucher // nil: the port asks for no certificates
+	faults  edge.Faults
 
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -54,6 +54,7 @@ type limits struct {
 	header, headers int
 	body            int64
 	read, write     time.Duration
+	age             time.Duration // of a connection; 0: any
 }
 
 const (
@@ -80,6 +81,7 @@ func New(cfg edge.Config, handler pipeline.Handler, lg *slog.Logger) (*Edge, err
 	e.refuser, _ = handler.(Refuser)
 	e.limits = limits{
 		header: int(l.Header), headers: l.Headers, body: int64(l.Body), read: l.ReadTimeout.Std(), write: l.WriteTimeout.Std(),
+		age: l.ConnectionAge.Std(),
 	}
 	e.memory.Max = max(maxBuffered, 8*e.limits.body)
 	e.ctx, e.cancel = context.WithCancel(context.Background())
@@ -87,32 +89,26 @@ func New(cfg edge.Config, handler pipeline.Handler, lg *slog.Logger) (*Edge, err
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	e.server = http.Server{
-		Handler: e, Protocols: protocols, DisableGeneralOptionsHandler: true, ConnContext: e.meet, ErrorLog: log.New(chatter{lg}, "", 0),
+		Handler: e, Protocols: protocols, DisableGeneralOptionsHandler: true, ConnContext: e.meet, ErrorLog: log.New(chatter{lg, &e.faults}, "", 0),
 		MaxHeaderBytes: e.limits.header + perField*e.limits.headers + headerSlack,
 		IdleTimeout:    l.IdleTimeout.Std(), ReadHeaderTimeout: e.limits.read,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: l.Streams, MaxReceiveBufferPerStream: streamWindow, MaxReceiveBufferPerConnection: connWindow,
 			SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: e.limits.write,
+			CountError: func(what string) { e.faults.Add(faultOf(what)) },
 		},
 	}
 	return e, nil
 }
 
-// chatter is what net/http logs: errors of connections, which clients cause.
-type chatter struct{ log *slog.Logger }
-
-func (c chatter) Write(line []byte) (int, error) {
-	c.log.Debug("http2 connection", "said", strings.TrimSpace(string(line)))
-	return len(line), nil
-}
-
 // connection is what all requests of a connection share.
 type connection struct {
-	peer   netip.AddrPort
-	peerIP []byte
-	tls    *pipeline.TLS
-	state  *tls.ConnectionState // of a connection with a certificate
-	cas    atomic.Uint64        // the generation of CAs that vouched for it last; 0: those of the handshake
+	peer    netip.AddrPort
+	peerIP  []byte
+	retires time.Time // see edge.Retires
+	tls     *pipeline.TLS
+	state   *tls.ConnectionState // of a connection with a certificate
+	cas     atomic.Uint64        // the generation of CAs that vouched for it last; 0: those of the handshake
 }
 
 // voucher is a port whose CAs can change while connections live, see edge.Port.
@@ -141,7 +137,7 @@ type connectionKey struct{}
 
 // meet notes who is at the other end.
 func (e *Edge) meet(ctx context.Context, nc net.Conn) context.Context {
-	c := &connection{}
+	c := &connection{retires: edge.Retires(time.Now(), e.limits.age)}
 	if t, ok := nc.(*tls.Conn); ok {
 		state := t.ConnectionState()
 		if c.tls = edge.Said(&state); c.tls.Certificate != nil {
@@ -169,6 +165,9 @@ func (e *Edge) Serve(ln net.Listener) error {
 
 // Drain has every answer from now on tell its client to open no further stream (GOAWAY). New connections are still served.
 func (e *Edge) Drain() { e.draining.Store(true) }
+
+// Faults are what clients did against the protocol, as far as net/http tells: see docs/protocols.md.
+func (e *Edge) Faults() *edge.Faults { return &e.faults }
 
 // Active is the number of running exchanges.
 func (e *Edge) Active() int { return int(e.active.Load()) }

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/oncegate/oncegate/internal/edge"
 	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/wire"
 )
@@ -71,6 +71,7 @@ func (e *Edge) begin(w http.ResponseWriter, q *http.Request) *exchange {
 	ex.HTTP2 = true
 	if c, ok := ex.gone.Value(connectionKey{}).(*connection); ok {
 		ex.Peer, ex.PeerIP, ex.TLS = c.peer, c.peerIP, c.tls
+		ex.part = edge.Retired(c.retires, ex.Start)
 	}
 	e.active.Add(1)
 	return ex
@@ -98,6 +99,9 @@ func (ex *exchange) run() (err error) {
 	if c, _ := ex.gone.Value(connectionKey{}).(*connection); !ex.edge.vouched(c) {
 		ex.part = true // on a new connection the client learns from the handshake that it has to have another certificate
 		return ex.refused(pipeline.Misdirected)
+	}
+	if err := ex.req.nothing(); err != nil {
+		return ex.refused(err)
 	}
 	return ex.edge.handler.Serve(ex.edge.ctx, &ex.Exchange)
 }
@@ -144,21 +148,6 @@ func (e *Edge) panicked(v any) error {
 func (ex *exchange) watchRead() *pauses {
 	ex.reads.start(ex.edge.limits.read, ex.cutRead)
 	return &ex.reads
-}
-
-// takeTrailers hands on what came after the body, without what only a head may say.
-func (ex *exchange) takeTrailers() {
-	for name, values := range ex.in.Trailer {
-		if !wire.TrailerAllowed([]byte(name)) || strings.Contains(name, "_") {
-			continue // '_' is dropped from heads, too
-		}
-		for _, value := range values {
-			if ex.RequestTrailers == nil {
-				ex.RequestTrailers = &pipeline.Trailers{}
-			}
-			ex.RequestTrailers.Add(name, value)
-		}
-	}
 }
 
 // close ends the exchange.

@@ -48,7 +48,7 @@ func (ex *exchange) copy(rc *http.ResponseController) error {
 	r := &ex.resp
 	buf := edge.Buffers.Get().(*[]byte)
 	defer edge.Buffers.Put(buf)
-	for r.size < 0 || ex.sent < r.size {
+	for r.size < 0 || ex.sent < r.size || ex.Trailers != nil { // trailers are there with the end only, which lies behind the last byte
 		n, err := r.stream.Read(*buf)
 		if n > 0 {
 			if r.size >= 0 && ex.sent+int64(n) > r.size {
@@ -67,6 +67,8 @@ func (ex *exchange) copy(rc *http.ResponseController) error {
 			return nil
 		case ex.sent < r.size:
 			return io.ErrUnexpectedEOF
+		default:
+			return nil
 		}
 	}
 	return nil

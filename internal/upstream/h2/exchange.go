@@ -87,8 +87,11 @@ func (k *call) setBody(q *http.Request, body *h1.Payload) {
 	}
 	k.src = &source{k: k, stream: body.Stream(), length: body.Length(), rest: body.Bytes(), q: q}
 	q.Body, q.ContentLength = k.src, body.Length()
-	if k.src.stream != nil && k.both && k.x.Request.Header("Trailer") != nil { // others would cost a frame more
+	if k.src.stream != nil && k.x.RequestTrailers != nil { // others would cost a frame more
 		q.Trailer = http.Header{} // filled at the end of the body
+		for _, name := range k.x.RequestTrailers.Announced() {
+			q.Trailer[http.CanonicalHeaderKey(name)] = nil
+		}
 	}
 }
 
