@@ -47,7 +47,7 @@ var exchanges = sync.Pool{New: func() any {
 // ServeHTTP implements http.Handler. A panic with http.ErrAbortHandler has net/http reset the stream.
 func (e *Edge) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	ex := e.begin(w, q)
-	whole := false
+	whole, waits := false, false
 	defer func() {
 		if v := recover(); v != nil {
 			_ = e.panicked(v)
@@ -56,9 +56,13 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		if !whole {
 			panic(http.ErrAbortHandler)
 		}
+		if waits { // with nothing held any more
+			linger(w, q)
+		}
 	}()
 	ex.prepare(ex.run())
 	whole = ex.send()
+	waits = whole && ex.lingers()
 }
 
 func (e *Edge) begin(w http.ResponseWriter, q *http.Request) *exchange {
