@@ -22,18 +22,18 @@ const askAgain = time.Minute
 
 func newConns(where endpoint, id *tlsIdentity) *conns {
 	dialer := func(speaks protocol) *h1.Dialer {
-		d := &h1.Dialer{Addr: where.addr, HTTP2: speaks != http1}
+		d := &h1.Dialer{Addr: where.addr, HTTP2: speaks != overHTTP1}
 		if encrypted(where.scheme) {
 			d.TLS = func() *tls.Config { return id.config(where.name, speaks) }
 		}
 		return d
 	}
 	c := &conns{}
-	if where.speaks != http1 {
+	if where.speaks != overHTTP1 {
 		c.h2 = h2.NewPool(dialer(where.speaks))
 	}
-	if where.speaks != http2 {
-		c.h1 = h1.NewPool(dialer(http1))
+	if where.speaks != overHTTP2 {
+		c.h1 = h1.NewPool(dialer(overHTTP1))
 	}
 	return c
 }

@@ -126,7 +126,7 @@ func (g *group) settleLocked() {
 }
 
 func (g *group) check(n *node, t *target, s health.Settings) *check {
-	at := health.Target{Addr: t.addr, Host: t.host, HTTP2: n.key.speaks != http1, Either: n.key.speaks == either}
+	at := health.Target{Addr: t.addr, Host: t.host, HTTP2: n.key.speaks != overHTTP1, Either: n.key.speaks == overEither}
 	if t.tls != nil {
 		at.TLS = func() *tls.Config { return t.tls.config(t.name, n.key.speaks) }
 	}

@@ -22,17 +22,17 @@ type endpoint struct {
 type protocol uint8
 
 const (
-	http1  protocol = iota
-	http2           // nothing else
-	either          // HTTP/2 when the TLS handshake chooses it, else HTTP/1.1
+	overHTTP1  protocol = iota
+	overHTTP2           // nothing else
+	overEither          // HTTP/2 when the TLS handshake chooses it, else HTTP/1.1
 )
 
 // offers are a protocol's names in a TLS handshake, the best first.
 func (p protocol) offers() []string {
 	switch p {
-	case http1:
+	case overHTTP1:
 		return []string{"http/1.1"}
-	case http2:
+	case overHTTP2:
 		return []string{"h2"}
 	}
 	return []string{"h2", "http/1.1"}
@@ -42,11 +42,11 @@ func (p protocol) offers() []string {
 func (c *Config) protocolOf(scheme string) protocol {
 	switch {
 	case multiplexed(scheme):
-		return http2
+		return overHTTP2
 	case c.HTTP2 && scheme == "https":
-		return either
+		return overEither
 	}
-	return http1
+	return overHTTP1
 }
 
 func (e endpoint) String() string { return e.scheme + "://" + e.host }

@@ -162,5 +162,5 @@ func ClientTLS(cfg TLSConfig) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return id.config("", http1), nil
+	return id.config("", overHTTP1), nil
 }
