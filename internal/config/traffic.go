@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 
@@ -40,9 +41,42 @@ func (c *cross) traffic(p units.Problems, r *RouteConfig, given *node) {
 			p.Key("dedup").Add("keyed writes to gRPC upstreams (%s) are not available in this version: stored answers have no trailers", name)
 		}
 	}
+	c.websockets(p, r, given)
+	c.asks(p, r)
 	c.ledgers(p, r)
 	if len(r.Fallback) > 0 && len(r.To.Names()) == 0 {
 		p.Key("fallback").Add("the route calls no upstream: nothing can fail")
+	}
+}
+
+// websockets finds upstreams that a handshake can't go to. What comes from defaults is for the routes that can use it.
+func (c *cross) websockets(p units.Problems, r *RouteConfig, given *node) {
+	if r.Websocket == nil || r.Websocket.Off || given.get("websocket") == nil {
+		return
+	}
+	names := r.To.Names()
+	for _, rule := range r.Fallback {
+		names = append(names, rule.Upstream)
+	}
+	for _, name := range names {
+		if u, named := c.doc.Upstreams[name]; named && u.Multiplexed() != "" {
+			p.Key("websocket").Add("needs targets of HTTP/1.1, and upstream %s has %s targets; give WebSocket a route to http or https targets", name, u.Multiplexed())
+			return
+		}
+	}
+}
+
+// asks: a status check is a GET, and servers of gRPC answer none.
+func (c *cross) asks(p units.Problems, r *RouteConfig) {
+	if r.Dedup == nil || r.Dedup.StatusCheck == nil {
+		return
+	}
+	address, err := url.Parse(r.Dedup.StatusCheck.URL)
+	if err != nil || address.Port() != "" {
+		return
+	}
+	if u, named := c.doc.Upstreams[address.Hostname()]; named && u.SpeaksGRPC() {
+		p.Key("dedup").Key("status_check").Key("url").Add("asks upstream %s over HTTP, and its targets speak gRPC", address.Hostname())
 	}
 }
 

@@ -38,6 +38,14 @@ func (c *Config) SpeaksGRPC() bool {
 	return slices.ContainsFunc(c.schemes(), func(s string) bool { return s == "grpc" || s == "grpcs" })
 }
 
+// Multiplexed is the scheme of a target that is called over HTTP/2 and nothing else; "": there is none.
+func (c *Config) Multiplexed() string {
+	if i := slices.IndexFunc(c.schemes(), multiplexed); i >= 0 {
+		return c.schemes()[i]
+	}
+	return ""
+}
+
 // all tells that a scheme's quality is that of every target.
 func (c *Config) all(is func(scheme string) bool) bool {
 	for _, s := range c.schemes() {
