@@ -6,7 +6,7 @@ COMMIT     ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS    := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME   ?= 5m
-FUZZ       := wire:FuzzCanonical wire:FuzzHead wire:FuzzKey routes:FuzzMatch config:FuzzParse auth:FuzzToken auth:FuzzBasicPair auth/password:FuzzParse auth:FuzzIntrospection auth/introspect:FuzzAnswer auth/keyset:FuzzJWKS upstream:FuzzAnswer answer:FuzzOpen dedup/spool:FuzzEntry ratelimit:FuzzQuota ratelimit:FuzzTokens edge:FuzzTwins
+FUZZ       := wire:FuzzCanonical wire:FuzzHead wire:FuzzKey routes:FuzzMatch config:FuzzParse auth:FuzzToken auth:FuzzBasicPair auth/password:FuzzParse auth:FuzzIntrospection auth/introspect:FuzzAnswer auth/keyset:FuzzJWKS upstream:FuzzAnswer upstream/health:FuzzServingStatus answer:FuzzOpen dedup/spool:FuzzEntry ratelimit:FuzzQuota ratelimit:FuzzTokens edge:FuzzTwins
 
 .PHONY: build demo test lint vuln secrets sbom fuzz fuzz-short bench chaos chaos-short fleet soak image clean
 

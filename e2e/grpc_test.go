@@ -33,6 +33,7 @@ import (
 type interopService struct {
 	testgrpc.TestServiceServer
 	unary, cancelled atomic.Int64
+	streams          atomic.Int64 // that were begun
 	timeout          atomic.Value // grpc-timeout of the last call, as a time left
 	health           *health.Server
 	server           *grpc.Server
@@ -58,7 +59,12 @@ func interopAt(t *testing.T, address string, options ...grpc.ServerOption) *inte
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &interopService{TestServiceServer: interop.NewTestServer(), health: health.NewServer(), server: grpc.NewServer(options...), address: ln.Addr().String()}
+	s := &interopService{TestServiceServer: interop.NewTestServer(), health: health.NewServer(), address: ln.Addr().String()}
+	counted := grpc.StreamInterceptor(func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+		s.streams.Add(1)
+		return next(srv, stream)
+	})
+	s.server = grpc.NewServer(append(options, counted)...)
 	testgrpc.RegisterTestServiceServer(s.server, s)
 	healthpb.RegisterHealthServer(s.server, s.health)
 	go func() { _ = s.server.Serve(ln) }()

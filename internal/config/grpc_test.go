@@ -17,11 +17,12 @@ routes:
   - { id: d, match: { path: /d }, auth: { issuers: [main] }, dedup: { status_check: { url: "http://web/x/{key}" } }, to: rpc }
 `
 	parseGood(t, document)
-	for _, name := range []string{"rpc", "secure", "clear"} {
+	for _, name := range []string{"rpc", "secure"} {
 		found := linesOf(problemsOf(t, strings.Replace(document, "http://web/x", "http://"+name+"/x", 1)))
-		if !strings.Contains(found, "routes[3].dedup.status_check.url: is asked over HTTP/1.1, and upstream "+name+" has") || strings.Count(found, "\n") > 1 {
+		if !strings.Contains(found, "routes[3].dedup.status_check.url: asks upstream "+name+" over HTTP, and its targets speak gRPC") || strings.Count(found, "\n") > 1 {
 			t.Errorf("%s: %s", name, found)
 		}
 	}
+	parseGood(t, strings.Replace(document, "http://web/x", "http://clear/x", 1))
 	parseGood(t, strings.Replace(document, "http://web/x", "http://rpc:9000/x", 1)) // a host of that name
 }

@@ -36,26 +36,42 @@ func (c *cross) traffic(p units.Problems, r *RouteConfig, given *node) {
 	if r.Dedup != nil && len(r.To.Names()) == 0 && given.get("dedup") != nil {
 		p.Key("dedup").Add("the route calls no upstream: there is nothing to execute once")
 	}
-	if given.get("dedup") != nil {
-		c.statusCheck(p.Key("dedup").Key("status_check").Key("url"), r)
-	}
+	c.websockets(p, r, given)
+	c.asks(p, r)
 	c.ledgers(p, r)
 	if len(r.Fallback) > 0 && len(r.To.Names()) == 0 {
 		p.Key("fallback").Add("the route calls no upstream: nothing can fail")
 	}
 }
 
-// statusCheck finds questions to targets that answer nothing over HTTP/1.1.
-func (c *cross) statusCheck(p units.Problems, r *RouteConfig) {
+// websockets finds upstreams that a handshake can't go to. What comes from defaults is for the routes that can use it.
+func (c *cross) websockets(p units.Problems, r *RouteConfig, given *node) {
+	if r.Websocket == nil || r.Websocket.Off || given.get("websocket") == nil {
+		return
+	}
+	names := r.To.Names()
+	for _, rule := range r.Fallback {
+		names = append(names, rule.Upstream)
+	}
+	for _, name := range names {
+		if u, named := c.doc.Upstreams[name]; named && u.Multiplexed() != "" {
+			p.Key("websocket").Add("needs targets of HTTP/1.1, and upstream %s has %s targets; give WebSocket a route to http or https targets", name, u.Multiplexed())
+			return
+		}
+	}
+}
+
+// asks: a status check is a GET, and servers of gRPC answer none.
+func (c *cross) asks(p units.Problems, r *RouteConfig) {
 	if r.Dedup == nil || r.Dedup.StatusCheck == nil {
 		return
 	}
-	u, err := url.Parse(strings.ReplaceAll(r.Dedup.StatusCheck.URL, "{key}", "key"))
-	if err != nil || u.Port() != "" {
+	address, err := url.Parse(r.Dedup.StatusCheck.URL)
+	if err != nil || address.Port() != "" {
 		return
 	}
-	if up, named := c.doc.Upstreams[u.Hostname()]; named && up.PriorKnowledge() {
-		p.Add("is asked over HTTP/1.1, and upstream %s has h2c, grpc or grpcs targets: name the address of an HTTP endpoint", u.Hostname())
+	if u, named := c.doc.Upstreams[address.Hostname()]; named && u.SpeaksGRPC() {
+		p.Key("dedup").Key("status_check").Key("url").Add("asks upstream %s over HTTP, and its targets speak gRPC", address.Hostname())
 	}
 }
 

@@ -17,9 +17,7 @@ func (c *compiler) check(r *config.RouteConfig) error {
 	if r.Dedup == nil || r.Dedup.StatusCheck == nil {
 		return nil
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.Proxy = nil
-	transport.MaxConnsPerHost = 8
+	transport, clear := transports()
 	u, err := url.Parse(r.Dedup.StatusCheck.URL)
 	if err != nil {
 		return fmt.Errorf("dedup.status_check.url: %w", err)
@@ -37,7 +35,8 @@ func (c *compiler) check(r *config.RouteConfig) error {
 	if r.Dedup.UpstreamDedup { // the next retry is sent again anyway; a "not executed" could be about a dispatch before the last
 		asked.NotExecuted = nil
 	}
-	checker, err := statuscheck.New(asked, transport, bases(c.snap.Upstreams))
+	c.snap.closers = append(c.snap.closers, clear.CloseIdleConnections)
+	checker, err := statuscheck.New(asked, schemes{transport, clear}, bases(c.snap.Upstreams))
 	if err != nil {
 		return err
 	}
@@ -45,6 +44,29 @@ func (c *compiler) check(r *config.RouteConfig) error {
 		Checker: checker, Derived: r.Dedup.ForwardKey == "derived", Settle: r.Dedup.StatusCheck.Settle.Std(), KeepKey: r.Dedup.Keep.Key.Std(),
 	}
 	return nil
+}
+
+// transports are for targets of all schemes but h2c, and for those.
+func transports() (usual, clear *http.Transport) {
+	usual = http.DefaultTransport.(*http.Transport).Clone()
+	usual.Proxy = nil
+	usual.MaxConnsPerHost = 8
+	clear = &http.Transport{DialContext: usual.DialContext, MaxConnsPerHost: 8, IdleConnTimeout: usual.IdleConnTimeout, Protocols: new(http.Protocols)}
+	clear.Protocols.SetUnencryptedHTTP2(true)
+	return usual, clear
+}
+
+// schemes knows the schemes of targets: h2c is HTTP/2 without TLS.
+type schemes struct{ usual, clear http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (s schemes) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme != "h2c" {
+		return s.usual.RoundTrip(r)
+	}
+	plain := r.Clone(r.Context())
+	plain.URL.Scheme = "http"
+	return s.clear.RoundTrip(plain)
 }
 
 // bases takes the place of an upstream's name in the URL of a status check.

@@ -17,7 +17,7 @@ type Config struct {
 	Connections ConnectionsConfig `yaml:"connections" doc:"The pool of each target."`
 	Health      *HealthConfig     `yaml:"health" doc:"Active health checks; {} takes the defaults."`
 	TLS         TLSConfig         `yaml:"tls" doc:"TLS to the targets."`
-	HTTP2       bool              `yaml:"http2" default:"false" doc:"https targets are called over HTTP/2; without it HTTP/1.1. h2c, grpc and grpcs mean HTTP/2 by themselves."`
+	HTTP2       bool              `yaml:"http2" default:"false" doc:"https targets are called over HTTP/2 when TLS chooses it (ALPN), else over HTTP/1.1; without it always HTTP/1.1. h2c, grpc and grpcs mean HTTP/2 by themselves."`
 }
 
 // TargetConfig is one target: a URL, or a URL with a weight.

@@ -57,11 +57,11 @@ func TestValidateMissingTargets(t *testing.T) {
 
 func TestParseTarget(t *testing.T) {
 	for url, want := range map[string]endpoint{
-		"http://Orders":          {"http", "orders:80", "orders", "orders", false},
-		"https://orders":         {"https", "orders:443", "orders", "orders", false},
-		"https://orders:80/":     {"https", "orders:80", "orders:80", "orders", false},
-		"http://[2001:db8::1]":   {"http", "[2001:db8::1]:80", "[2001:db8::1]", "2001:db8::1", false},
-		"http://127.0.0.1:09001": {"http", "127.0.0.1:09001", "127.0.0.1:09001", "127.0.0.1", false},
+		"http://Orders":          {"http", "orders:80", "orders", "orders", overHTTP1},
+		"https://orders":         {"https", "orders:443", "orders", "orders", overHTTP1},
+		"https://orders:80/":     {"https", "orders:80", "orders:80", "orders", overHTTP1},
+		"http://[2001:db8::1]":   {"http", "[2001:db8::1]:80", "[2001:db8::1]", "2001:db8::1", overHTTP1},
+		"http://127.0.0.1:09001": {"http", "127.0.0.1:09001", "127.0.0.1:09001", "127.0.0.1", overHTTP1},
 	} {
 		if got, problem := parseTarget(url); got != want || problem != "" {
 			t.Errorf("%s: %+v, %s", url, got, problem)

@@ -126,9 +126,9 @@ func (g *group) settleLocked() {
 }
 
 func (g *group) check(n *node, t *target, s health.Settings) *check {
-	at := health.Target{Addr: t.addr, Host: t.host, HTTP2: n.key.http2}
+	at := health.Target{Addr: t.addr, Host: t.host, HTTP2: n.key.speaks != overHTTP1, Either: n.key.speaks == overEither}
 	if t.tls != nil {
-		at.TLS = func() *tls.Config { return t.tls.config(t.name, n.key.http2) }
+		at.TLS = func() *tls.Config { return t.tls.config(t.name, n.key.speaks) }
 	}
 	well := !n.sick.Load()
 	return &check{s, g.pools.start(func(ctx context.Context) { health.Run(ctx, s, at, well, report{n, ctx}) })}

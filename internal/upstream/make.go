@@ -61,7 +61,7 @@ func (c *Config) places() ([]place, error) {
 		if problem != "" {
 			return nil, fmt.Errorf("target %d: %s", i, problem)
 		}
-		where.http2 = multiplexed(where.scheme) || c.HTTP2 && where.scheme == "https"
+		where.speaks = c.protocolOf(where.scheme)
 		places[i] = place{where, max(1, t.Weight)}
 	}
 	return places, nil
@@ -99,7 +99,7 @@ func (u *Upstream) replaceLocked(addrs []netip.Addr) {
 	}
 	places := make([]place, len(addrs))
 	for i, a := range addrs {
-		places[i] = place{endpoint{scheme: scheme, addr: net.JoinHostPort(a.String(), port), host: host, name: name, http2: multiplexed(scheme) || u.cfg.HTTP2 && scheme == "https"}, 1}
+		places[i] = place{endpoint{scheme: scheme, addr: net.JoinHostPort(a.String(), port), host: host, name: name, speaks: u.cfg.protocolOf(scheme)}, 1}
 	}
 	u.set.Store(u.makeLocked(places))
 }

@@ -2,6 +2,8 @@ package upstream
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
@@ -20,8 +22,16 @@ func (t *target) tryHTTP2(ctx context.Context, x *pipeline.Exchange, body *h1.Pa
 			t.end()
 		}
 	}()
+	if x.Switch.Granted { // configuration refuses such routes
+		return now, tryElsewhere, t.wrap(fmt.Errorf("%w: WebSocket needs a target of HTTP/1.1", pipeline.UpstreamFailed))
+	}
 	for repeated := false; ; now = time.Now() {
 		c, reused, err := t.conns.h2.Acquire(ctx, now, &t.limits, t.until(x, now))
+		if t.conns.h1 != nil && errors.Is(err, h1.ErrNotHTTP2) {
+			t.conns.remember(time.Now())
+			x.Attempt.Count--
+			return now, tryHTTP1, nil
+		}
 		if err != nil {
 			t.unreached(ctx, x, err, now)
 			return now, t.afterConnect(ctx, err), t.wrap(err)

@@ -31,9 +31,10 @@ type Pools struct {
 }
 
 type poolKey struct {
-	addr, name    string // name is for certificates, with TLS
-	secure, http2 bool
-	tls           [32]byte
+	addr, name string // name is for certificates, with TLS
+	secure     bool
+	speaks     protocol
+	tls        [32]byte
 }
 
 const expireEvery = time.Second
@@ -111,7 +112,7 @@ func (p *Pools) named() []*group {
 
 // keyOf: schemes that mean the same share connections.
 func keyOf(where endpoint, id *tlsIdentity) poolKey {
-	key := poolKey{addr: where.addr, secure: encrypted(where.scheme), http2: where.http2}
+	key := poolKey{addr: where.addr, secure: encrypted(where.scheme), speaks: where.speaks}
 	if key.secure {
 		key.tls, key.name = id.sum, where.name
 	}

@@ -15,7 +15,38 @@ type endpoint struct {
 	addr   string // host:port to dial
 	host   string // as a Host field names it: the port only when it is not the scheme's own
 	name   string // for the certificate
-	http2  bool   // how it is called
+	speaks protocol
+}
+
+// protocol is how a target is called.
+type protocol uint8
+
+const (
+	overHTTP1  protocol = iota
+	overHTTP2           // nothing else
+	overEither          // HTTP/2 when the TLS handshake chooses it, else HTTP/1.1
+)
+
+// offers are a protocol's names in a TLS handshake, the best first.
+func (p protocol) offers() []string {
+	switch p {
+	case overHTTP1:
+		return []string{"http/1.1"}
+	case overHTTP2:
+		return []string{"h2"}
+	}
+	return []string{"h2", "http/1.1"}
+}
+
+// protocolOf: some schemes mean HTTP/2, for https a word does.
+func (c *Config) protocolOf(scheme string) protocol {
+	switch {
+	case multiplexed(scheme):
+		return overHTTP2
+	case c.HTTP2 && scheme == "https":
+		return overEither
+	}
+	return overHTTP1
 }
 
 func (e endpoint) String() string { return e.scheme + "://" + e.host }

@@ -49,6 +49,15 @@ func newAuthority(t *testing.T) *authority {
 // listen opens a TLS port for the name.
 func (a *authority) listen(t *testing.T, name string, protocols ...string) net.Listener {
 	t.Helper()
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{a.certificate(t, name)}, NextProtos: protocols})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
+func (a *authority) certificate(t *testing.T, name string) tls.Certificate {
+	t.Helper()
 	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	tmpl := &x509.Certificate{SerialNumber: big.NewInt(2), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{name}}
 	if ip := net.ParseIP(name); ip != nil {
@@ -58,12 +67,7 @@ func (a *authority) listen(t *testing.T, name string, protocols ...string) net.L
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, NextProtos: protocols})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ln
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 func secure(f *fake, ca, name string) Config {

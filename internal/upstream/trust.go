@@ -37,8 +37,8 @@ type material struct {
 }
 
 type configKey struct {
-	name  string
-	http2 bool
+	name   string
+	speaks protocol
 }
 
 func newIdentity(cfg TLSConfig, log *slog.Logger) (*tlsIdentity, error) {
@@ -123,7 +123,7 @@ func (id *tlsIdentity) freshLocked() {
 }
 
 // config is for one new connection to a host of that name.
-func (id *tlsIdentity) config(host string, http2 bool) *tls.Config {
+func (id *tlsIdentity) config(host string, speaks protocol) *tls.Config {
 	name := id.cfg.ServerName
 	if name == "" {
 		name = host
@@ -131,15 +131,12 @@ func (id *tlsIdentity) config(host string, http2 bool) *tls.Config {
 	id.mu.Lock()
 	defer id.mu.Unlock()
 	id.freshLocked()
-	key := configKey{name, http2}
+	key := configKey{name, speaks}
 	cfg := id.configs[key]
 	if cfg == nil {
 		cfg = &tls.Config{
-			RootCAs: id.current.roots, ServerName: name, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12,
+			RootCAs: id.current.roots, ServerName: name, NextProtos: speaks.offers(), MinVersion: tls.VersionTLS12,
 			ClientSessionCache: tls.NewLRUClientSessionCache(64), GetClientCertificate: id.own,
-		}
-		if http2 {
-			cfg.NextProtos = []string{"h2"}
 		}
 		id.configs[key] = cfg
 	}
@@ -165,5 +162,5 @@ func ClientTLS(cfg TLSConfig) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return id.config("", false), nil
+	return id.config("", overHTTP1), nil
 }

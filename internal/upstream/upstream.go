@@ -129,12 +129,16 @@ const (
 	tryNever     again = iota
 	tryElsewhere       // the target is full: only another one helps
 	tryAnywhere        // nothing was sent
+	tryHTTP1           // the same target: its handshake chose HTTP/1.1
 )
 
 // try is a try on one target. Connections that turn out dead before a byte was sent are passed over in silence.
 func (t *target) try(ctx context.Context, x *pipeline.Exchange, body *h1.Payload, now time.Time) (time.Time, again, error) {
-	if t.conns.h2 != nil {
-		return t.tryHTTP2(ctx, x, body, now)
+	if t.conns.multiplexes(x, now) {
+		if at, again, err := t.tryHTTP2(ctx, x, body, now); again != tryHTTP1 {
+			return at, again, err
+		}
+		now = time.Now()
 	}
 	x.Attempt.Target = t.addr
 	x.Attempt.Count++

@@ -33,9 +33,17 @@ func (c *Config) Validate(p units.Problems) {
 	}
 }
 
-// PriorKnowledge tells that a target is called over HTTP/2 without being asked, so that nothing else may call it otherwise.
-func (c *Config) PriorKnowledge() bool {
-	return slices.ContainsFunc(c.schemes(), multiplexed)
+// SpeaksGRPC tells that a target is named as one of gRPC.
+func (c *Config) SpeaksGRPC() bool {
+	return slices.ContainsFunc(c.schemes(), func(s string) bool { return s == "grpc" || s == "grpcs" })
+}
+
+// Multiplexed is the scheme of a target that is called over HTTP/2 and nothing else; "": there is none.
+func (c *Config) Multiplexed() string {
+	if i := slices.IndexFunc(c.schemes(), multiplexed); i >= 0 {
+		return c.schemes()[i]
+	}
+	return ""
 }
 
 // all tells that a scheme's quality is that of every target.

@@ -20,8 +20,11 @@ import (
 type Dialer struct {
 	Addr  string             // host:port
 	TLS   func() *tls.Config // asked for each connection; nil: plain TCP
-	HTTP2 bool               // TLS must choose h2; else it must not
+	HTTP2 bool               // TLS must choose h2, see ErrNotHTTP2; else it must not
 }
+
+// ErrNotHTTP2 is in the error of a connection whose TLS handshake chose HTTP/1.1, or nothing.
+var ErrNotHTTP2 = errors.New("HTTP/2 was not chosen")
 
 func (d *Dialer) dial(ctx context.Context, p *Pool, end time.Time) (*Conn, error) {
 	nc, socket, err := d.Connect(ctx, end)
@@ -59,7 +62,7 @@ func (d *Dialer) handshake(ctx context.Context, nc net.Conn, socket syscall.RawC
 		state := secure.ConnectionState()
 		switch got := state.NegotiatedProtocol; {
 		case d.HTTP2 && got != "h2":
-			err = errors.New("HTTP/2 was not chosen")
+			err = ErrNotHTTP2
 		case !d.HTTP2 && got != "" && got != "http/1.1":
 			err = fmt.Errorf("protocol %q was chosen", got)
 		case !d.HTTP2 && *asked && state.Version == tls.VersionTLS13:

@@ -157,7 +157,7 @@ func (c *clock) read(now time.Time, n int, err error) {
 	switch {
 	case err == io.EOF:
 		c.done, c.sentAt = true, now
-	case err != nil && c.err == nil && !c.over && !c.unread && !c.head:
+	case err != nil && c.err == nil && !c.over && !c.unread: // the client broke it off: no fault of the target
 		c.err = err
 	}
 }
@@ -172,15 +172,15 @@ func (c *clock) moved(now time.Time, done bool) {
 	}
 }
 
-// answered notes the head, and gives the time that the client took for its body so far.
-func (c *clock) answered(now time.Time) time.Duration {
+// answered notes the head, and gives the time that the client took for its body so far. An error: the call was ended just before.
+func (c *clock) answered(now time.Time) (time.Duration, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.head = true
 	if c.reading {
-		return c.client + now.Sub(c.since)
+		return c.client + now.Sub(c.since), c.err
 	}
-	return c.client
+	return c.client, c.err
 }
 
 // waits begins or ends a wait for the answer's body.

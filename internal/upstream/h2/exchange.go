@@ -25,6 +25,7 @@ type call struct {
 	serve context.Context // of the exchange; its end is noticed, it is not passed on
 	start time.Time       // of the try
 	keyed bool
+	mute  bool          // nothing came on the connection while the answer was awaited in vain
 	both  bool          // the client can be read from while the answer goes to it
 	grpc  bool          // what the client says of itself
 	hard  time.Duration // what a gRPC client gives its call, from the request's head; 0: no such end
@@ -32,6 +33,7 @@ type call struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wrote  atomic.Bool // the request's head left
+	heard  uint64      // what had been read from the connection when the call began
 	src    *source     // nil: no body
 
 	clock clock
@@ -41,7 +43,7 @@ type call struct {
 // Exchange sends the request of x on a reserved place of c and puts the answer's head into the response; its body follows as
 // a stream. The place belongs to the exchange from now on. now is the begin of the try, host the target's.
 func (c *Conn) Exchange(ctx context.Context, x *pipeline.Exchange, lim *h1.Limits, host string, body *h1.Payload, reused bool, now time.Time) h1.Outcome {
-	k := &call{x: x, c: c, lim: lim, serve: ctx, start: now, keyed: x.Keyed, both: x.HTTP2}
+	k := &call{x: x, c: c, lim: lim, serve: ctx, start: now, keyed: x.Keyed, both: x.HTTP2, heard: c.wire.reads.Load()}
 	k.out.Reused = reused
 	if k.grpc = bytes.HasPrefix(x.Request.Header("Content-Type"), []byte("application/grpc")); k.grpc {
 		k.hard = asked(x)
@@ -55,6 +57,7 @@ func (c *Conn) Exchange(ctx context.Context, x *pipeline.Exchange, lim *h1.Limit
 	res, err := k.run(host, body, now)
 	if err != nil {
 		k.out.Err = k.failed(err)
+		k.mute = pipeline.KindOf(k.out.Err) == pipeline.UpstreamTimeout && c.wire.reads.Load() == k.heard
 		return k.out
 	}
 	held = !k.deliver(res)
@@ -74,7 +77,7 @@ func (k *call) run(host string, body *h1.Payload, now time.Time) (*http.Response
 		return nil, fmt.Errorf("%w: no time is left for a try", pipeline.UpstreamTimeout)
 	}
 	k.clock.begin(k, now)
-	if k.src == nil || k.src.stream == nil || k.both {
+	if k.src == nil || k.src.stream == nil || k.both && k.src.how != nil {
 		return k.c.cc.RoundTrip(q)
 	}
 	return k.pump(q)
@@ -86,6 +89,9 @@ func (k *call) setBody(q *http.Request, body *h1.Payload) {
 		return
 	}
 	k.src = &source{k: k, stream: body.Stream(), length: body.Length(), rest: body.Bytes(), q: q}
+	if i, ok := k.src.stream.(interface{ Interrupt() }); ok {
+		k.src.how = i.Interrupt
+	}
 	q.Body, q.ContentLength = k.src, body.Length()
 	if k.src.stream != nil && k.x.RequestTrailers != nil { // others would cost a frame more
 		q.Trailer = http.Header{} // filled at the end of the body
@@ -95,18 +101,23 @@ func (k *call) setBody(q *http.Request, body *h1.Payload) {
 	}
 }
 
-// pump is for clients whose body can be read by their own goroutine only.
+// pump is for clients whose body can be read by their own goroutine only. An error for an answer ends the upload; a success
+// that comes early waits for its end.
 func (k *call) pump(q *http.Request) (res *http.Response, err error) {
-	src := k.src
 	r, w := io.Pipe()
 	q.Body = r
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		res, err = k.c.cc.RoundTrip(q)
+		if res, err = k.c.cc.RoundTrip(q); err == nil && res.StatusCode < 300 {
+			return
+		}
+		if err == nil {
+			k.clock.interrupt(nil, false) // how the upload ends does not count any more
+		}
 		_ = r.CloseWithError(http.ErrBodyReadAfterClose) // also when the call ended before it read
 	}()
-	_, copied := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{src}, make([]byte, 32<<10))
+	_, copied := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{k.src}, make([]byte, 32<<10))
 	_ = w.CloseWithError(copied)
 	<-done
 	return res, err
@@ -132,8 +143,8 @@ func (k *call) failed(err error) error {
 	if why != nil {
 		return why
 	}
-	if kind := pipeline.KindOf(err); kind == pipeline.Internal && k.ctx == nil {
-		return err // the head could not be made
+	if pipeline.KindOf(err) != pipeline.Internal || k.ctx == nil {
+		return err // it was not tried: no time was left, or the head could not be made
 	}
 	k.out.Heard, k.out.Lost = reset.StreamID != 0, reset.StreamID == 0
 	return fmt.Errorf("%w: %w", pipeline.UpstreamFailed, plain(err))
@@ -146,27 +157,38 @@ func (k *call) deliver(res *http.Response) (streams bool) {
 	}
 	k.out.At, k.out.Sent, k.out.Heard, k.out.Status = time.Now(), true, true, res.StatusCode
 	k.x.Effect = max(k.x.Effect, pipeline.EffectUnknown)
-	if spent := k.clock.answered(k.out.At); spent > 0 && !k.x.Deadline.IsZero() {
-		k.x.Deadline = k.x.Deadline.Add(spent)
+	spent, err := k.clock.answered(k.out.At)
+	length := int64(-1)
+	if err == nil {
+		length, err = lengthOf(res)
 	}
-	length, err := lengthOf(res)
 	if err != nil {
-		_ = res.Body.Close()
+		k.drop(res)
 		k.out.Err = err
 		return false
+	}
+	if spent > 0 && !k.x.Deadline.IsZero() {
+		k.x.Deadline = k.x.Deadline.Add(spent)
 	}
 	k.fill(res)
 	k.x.Effect = pipeline.EffectDone
 	if ended := length < 0 && res.ContentLength == 0; k.grpc && length == 0 { // trailers may follow
 		length = -1
 	} else if ended || length == 0 || bodyless(res.StatusCode) || string(k.x.Request.Method()) == "HEAD" {
-		_ = res.Body.Close()
+		k.drop(res)
 		return false
 	}
 	k.x.Trailers = &pipeline.Trailers{}
 	k.out.Streams = true
-	k.x.Response.SetStream(&stream{k: k, res: res, trailers: k.x.Trailers, status: res.StatusCode}, length)
+	k.x.Response.SetStream(&stream{k: k, res: res, left: length, trailers: k.x.Trailers, status: res.StatusCode}, length)
 	return true
+}
+
+// drop ends an answer whose body nobody will read. Cancelled first: Close waits for the end of a request's body that is still
+// being sent.
+func (k *call) drop(res *http.Response) {
+	k.cancel()
+	_ = res.Body.Close()
 }
 
 func bodyless(status int) bool { return status == 204 || status == 304 }
@@ -205,17 +227,6 @@ func (k *call) fill(res *http.Response) {
 	}
 }
 
-// framed are names that may not stand in trailers (RFC 9110 6.5.1).
-func framed(name string) bool {
-	switch len(name) {
-	case 4:
-		return wire.EqualFold([]byte(name), "host")
-	case 14:
-		return wire.EqualFold([]byte(name), "content-length")
-	}
-	return wire.HopByHop([]byte(name))
-}
-
 // end gives the place back. Nothing of the exchange is touched afterwards.
 func (k *call) end() {
 	k.clock.end()
@@ -226,5 +237,5 @@ func (k *call) end() {
 		_ = k.src.Close()
 		k.src.interrupt(true)
 	}
-	k.c.release(k.lim.Idle)
+	k.c.release(k.lim.Idle, k.mute)
 }

@@ -2,13 +2,11 @@ package h2
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/upstream/h1"
 )
 
@@ -18,10 +16,12 @@ type Pool struct {
 	dialer    *h1.Dialer
 	transport *http.Transport
 
+	freed bell // rung when a place may have got free
+
 	mu      sync.Mutex
 	conns   []*Conn
-	dialing *dialing      // nil: none
-	freed   chan struct{} // closed when a place gets free; nil: nobody waits
+	done    []*Conn  // to be closed when the lock is free: TLS may take its time for a farewell
+	dialing *dialing // nil: none
 	waiting int
 	closed  bool
 }
@@ -29,19 +29,14 @@ type Pool struct {
 // Conn is one connection to a target. What the pool says of it is below its lock.
 type Conn struct {
 	cc   *http.ClientConn
+	wire *greeting
 	pool *Pool
 
 	calls     int
+	places    int // calls at once that it was last seen to carry
 	used      bool
 	retire    time.Time // no new calls from then on
 	idleUntil time.Time // while there are no calls
-}
-
-// dialing is a connection on its way, for all that wait for it.
-type dialing struct {
-	done    chan struct{}
-	err     error
-	waiting int
 }
 
 // NewPool makes an empty pool.
@@ -53,186 +48,132 @@ func NewPool(d *h1.Dialer) *Pool {
 // nothing was sent. reused: the connection has carried calls before.
 func (p *Pool) Acquire(ctx context.Context, now time.Time, lim *h1.Limits, until time.Time) (c *Conn, reused bool, err error) {
 	p.mu.Lock()
-	if c := p.takeLocked(now); c != nil {
-		reused = c.used
-		c.used = true
-		p.mu.Unlock()
+	c, reused = p.takeLocked(now)
+	p.mu.Unlock()
+	if c != nil {
 		return c, reused, nil
 	}
-	p.mu.Unlock()
 	return p.await(ctx, now, lim, until)
 }
 
 // takeLocked reserves a place on the connection with the fewest calls.
-func (p *Pool) takeLocked(now time.Time) *Conn {
+func (p *Pool) takeLocked(now time.Time) (_ *Conn, reused bool) {
 	for {
 		var best *Conn
 		for _, c := range p.conns {
-			if now.Before(c.retire) && (best == nil || c.calls < best.calls) && c.cc.Available() > 0 {
+			if c.takesLocked(now) && (best == nil || c.calls < best.calls) {
 				best = c
 			}
 		}
 		if best == nil {
-			return nil
+			return nil, false
 		}
 		if best.cc.Reserve() == nil {
 			best.calls++
-			return best
+			reused, best.used = best.used, true
+			return best, reused
 		}
 		best.retire = now // it takes no calls any more
 	}
 }
 
-func (p *Pool) await(ctx context.Context, now time.Time, lim *h1.Limits, until time.Time) (*Conn, bool, error) {
-	end := now.Add(lim.Connect)
-	if !until.IsZero() && until.Before(end) {
-		end = until
+// takesLocked tells whether c has a place. One that has none though fewer calls than before run on it was told to end: net/http
+// tells of GOAWAY in no other way.
+func (c *Conn) takesLocked(now time.Time) bool {
+	if !now.Before(c.retire) {
+		return false
 	}
-	ctx, cancel := context.WithDeadline(ctx, end)
-	defer cancel()
-	for {
-		p.mu.Lock()
-		p.pruneLocked(time.Now())
-		if c := p.takeLocked(time.Now()); c != nil {
-			reused := c.used
-			c.used = true
-			p.mu.Unlock()
-			return c, reused, nil
+	running := c.cc.InFlight() // before Available: it grows below our lock only
+	free := c.cc.Available()
+	if free == 0 {
+		if running < c.places {
+			c.retire = now
 		}
-		if len(p.conns) >= lim.Max {
-			if err := p.queueLocked(ctx, lim.Max); err != nil {
-				return nil, false, err
-			}
-			continue
-		}
-		d := p.dialLocked(lim.Connect)
-		d.waiting++
-		p.mu.Unlock()
-		select {
-		case <-d.done:
-			if d.err != nil {
-				return nil, false, d.err
-			}
-		case <-ctx.Done():
-			p.mu.Lock()
-			d.waiting--
-			p.mu.Unlock()
-			return nil, false, lost(ctx.Err())
-		}
+		return false
 	}
+	c.places = running + free
+	return true
 }
 
-// queueLocked waits for a place; it unlocks. As many may wait as there may be connections.
-func (p *Pool) queueLocked(ctx context.Context, most int) error {
-	if p.waiting >= most {
-		p.mu.Unlock()
-		return fmt.Errorf("%w: %d connections are full and as many calls wait", pipeline.Overloaded, most)
-	}
-	p.waiting++
-	if p.freed == nil {
-		p.freed = make(chan struct{})
-	}
-	freed := p.freed
-	p.mu.Unlock()
-	var err error
-	select {
-	case <-freed:
-	case <-ctx.Done():
-		err = fmt.Errorf("%w: no connection got free in time", pipeline.Overloaded)
-	}
-	p.mu.Lock()
-	p.waiting--
-	p.mu.Unlock()
-	return err
-}
-
-// dialLocked joins the dial that runs, or begins one. It may outlive the call that wanted it, not the connect limit: others
-// wait for it, too.
-func (p *Pool) dialLocked(limit time.Duration) *dialing {
-	if p.dialing != nil {
-		return p.dialing
-	}
-	d := &dialing{done: make(chan struct{})}
-	p.dialing = d
-	go func() {
-		c, err := p.dial(context.Background(), limit)
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.dialing = nil
-		switch d.err = err; {
-		case err != nil:
-		case p.closed && d.waiting == 0:
-			_ = c.cc.Close()
-		default:
-			p.conns = append(p.conns, c)
+// openLocked counts the connections that take calls, or will when one ends.
+func (p *Pool) openLocked(now time.Time) (n int) {
+	for _, c := range p.conns {
+		if now.Before(c.retire) {
+			n++
 		}
-		close(d.done)
-	}()
-	return d
+	}
+	return n
 }
 
-// release ends a call's use of a connection.
-func (c *Conn) release(idle time.Duration) {
+// release ends a call's use of a connection. mute: nothing was heard on it while the call waited in vain, so it gets no further
+// calls: a host that is gone does not say so.
+func (c *Conn) release(idle time.Duration, mute bool) {
 	p := c.pool
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock()
 	now := time.Now()
 	c.calls--
 	c.idleUntil = now.Add(idle)
+	if mute {
+		c.retire = now
+	}
 	if c.calls == 0 && (p.closed || !now.Before(c.retire) || c.cc.Err() != nil) {
-		p.dropLocked(c)
+		p.conns = slices.DeleteFunc(p.conns, func(other *Conn) bool { return other == c })
+		p.done = append(p.done, c)
 	}
-	if p.freed != nil {
-		close(p.freed)
-		p.freed = nil
+	p.freed.ring()
+}
+
+// unlock frees the lock and closes what was given up below it.
+func (p *Pool) unlock() {
+	done := p.done
+	p.done = nil
+	p.mu.Unlock()
+	for _, c := range done {
+		_ = c.cc.Close()
 	}
 }
 
-func (p *Pool) dropLocked(c *Conn) {
-	if i := slices.Index(p.conns, c); i >= 0 {
-		p.conns = slices.Delete(p.conns, i, i+1)
-	}
-	_ = c.cc.Close()
-}
-
-// pruneLocked closes what broke, what is too old, and what has had no calls for too long.
-func (p *Pool) pruneLocked(now time.Time) {
+// dropLocked gives up the connections that gone says.
+func (p *Pool) dropLocked(gone func(*Conn) bool) {
 	p.conns = slices.DeleteFunc(p.conns, func(c *Conn) bool {
-		broken := c.cc.Err() != nil
-		if !broken && (c.calls > 0 || now.Before(c.idleUntil) && now.Before(c.retire)) {
+		if !gone(c) {
 			return false
 		}
-		_ = c.cc.Close()
+		p.done = append(p.done, c)
 		return true
 	})
 }
 
+// pruneLocked gives up what broke, what is too old, and what has had no calls for too long.
+func (p *Pool) pruneLocked(now time.Time) {
+	p.dropLocked(func(c *Conn) bool {
+		return c.cc.Err() != nil || c.calls == 0 && (!now.Before(c.idleUntil) || !now.Before(c.retire))
+	})
+}
+
+func unused(c *Conn) bool { return c.calls == 0 }
+
 // Expire closes the connections that were idle for too long.
 func (p *Pool) Expire(now time.Time) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock()
 	p.pruneLocked(now)
 }
 
 // Close closes what is idle; connections with calls are closed when these end.
 func (p *Pool) Close() {
 	p.mu.Lock()
+	defer p.unlock()
 	p.closed = true
-	p.mu.Unlock()
-	p.CloseIdle()
+	p.dropLocked(unused)
 }
 
 // CloseIdle closes what has no calls now.
 func (p *Pool) CloseIdle() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.conns = slices.DeleteFunc(p.conns, func(c *Conn) bool {
-		if c.calls > 0 {
-			return false
-		}
-		_ = c.cc.Close()
-		return true
-	})
+	defer p.unlock()
+	p.dropLocked(unused)
 }
 
 // Reopen has a closed pool keep connections again.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/upstream/h1"
+	"github.com/oncegate/oncegate/internal/wire"
 )
 
 var heads = sync.Pool{New: func() any { return new([]byte) }}
@@ -125,6 +126,7 @@ func grpcTimeout(left time.Duration) string {
 type source struct {
 	k      *call
 	stream io.Reader
+	how    func()        // ends a read of the stream; nil: the reader can't be asked to, so only its own goroutine reads it
 	length int64         // -1: not known
 	q      *http.Request // gets the trailers
 
@@ -134,13 +136,7 @@ type source struct {
 }
 
 // interrupt ends a read of the client's body that may last, so that nothing is touched when the exchange is over.
-func (s *source) interrupt(wait bool) {
-	var how func()
-	if i, ok := s.stream.(interface{ Interrupt() }); ok {
-		how = i.Interrupt
-	}
-	s.k.clock.interrupt(how, wait)
-}
+func (s *source) interrupt(wait bool) { s.k.clock.interrupt(s.how, wait) }
 
 // Read gives what the client sent. The time that the client takes is its own.
 func (s *source) Read(p []byte) (int, error) {
@@ -181,7 +177,7 @@ func (s *source) Read(p []byte) (int, error) {
 // putTrailers hands the client's trailers to net/http, which sends them when it has seen the end.
 func (s *source) putTrailers() {
 	s.k.x.RequestTrailers.Each(func(name, value string) {
-		if !framed(name) {
+		if wire.TrailerAllowed([]byte(name)) {
 			s.q.Trailer.Add(name, value)
 		}
 	})

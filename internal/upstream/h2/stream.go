@@ -9,6 +9,7 @@ import (
 
 	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/upstream/h1"
+	"github.com/oncegate/oncegate/internal/wire"
 )
 
 // stream is an answer's body that is still arriving. A body that breaks off ends with an error, never with io.EOF; one that
@@ -18,6 +19,7 @@ type stream struct {
 	res      *http.Response
 	trailers *pipeline.Trailers
 	status   int
+	left     int64 // of the announced length; -1: none was announced
 	over     bool
 	err      error         // what Read ends with
 	ahead    chan struct{} // a read that was left alone when its claim's time was over; nil: none
@@ -25,23 +27,38 @@ type stream struct {
 	bufErr   error
 }
 
-// Read gives what is there and waits at most the idle limit for more.
+// Read gives what is there and waits at most the idle limit for more. The last bytes of an announced length come when the other
+// end has said that they are the last: who counts them closes then, and an answer that is longer must not look whole.
 func (s *stream) Read(p []byte) (int, error) {
 	if s.err != nil || len(p) == 0 {
 		return 0, s.err
 	}
 	n, err := s.wait(p)
+	if s.left -= int64(n); s.left == 0 && n > 0 && err == nil {
+		var past [1]byte
+		var more int
+		if more, err = s.wait(past[:]); more > 0 {
+			err = errTooLong
+		} else if err == pipeline.ErrPending {
+			err = nil
+		}
+	}
 	switch {
 	case err == pipeline.ErrPending: // it may go on
 		return n, err
+	case err != nil && err != io.EOF:
+		s.finish(err)
+		return 0, s.err
 	case err != nil:
 		s.finish(err)
-		if n == 0 {
-			return 0, s.err
-		}
+	}
+	if n == 0 {
+		return 0, s.err
 	}
 	return n, nil
 }
+
+var errTooLong = errors.New("the answer is longer than it was announced")
 
 func (s *stream) wait(p []byte) (int, error) {
 	clock := &s.k.clock
@@ -98,7 +115,7 @@ func (s *stream) finish(err error) {
 		s.takeTrailers()
 		s.err = io.EOF
 		s.close(s.whole())
-	case why == pipeline.ClientGone:
+	case blameless(why):
 		s.err = why
 		s.close(h1.BodyLeft)
 	default:
@@ -120,10 +137,20 @@ func (s *stream) whole() h1.BodyEnd {
 	return h1.BodyWhole
 }
 
+// blameless tells that the client ended the call: it left, or broke off its own body.
+func blameless(why error) bool {
+	switch kind := pipeline.KindOf(why); kind {
+	case pipeline.UpstreamFailed, pipeline.UpstreamTimeout, pipeline.Internal, pipeline.Draining:
+		return false
+	default:
+		return why != nil
+	}
+}
+
 func (s *stream) takeTrailers() {
 	for name, values := range s.res.Trailer {
 		for _, v := range values {
-			if !framed(name) {
+			if wire.TrailerAllowed([]byte(name)) {
 				s.trailers.Add(name, v)
 			}
 		}

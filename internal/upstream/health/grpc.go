@@ -15,7 +15,7 @@ const grpcCheck = "/grpc.health.v1.Health/Check"
 // askGRPC asks whether a service is serving (gRPC Health Checking Protocol). The two messages have one field each, so they are
 // written and read by hand.
 func (p *probe) askGRPC(ctx context.Context) error {
-	q, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+p.t.Host+grpcCheck, bytes.NewReader(checkRequest(p.s.Service)))
+	q, err := http.NewRequestWithContext(ctx, http.MethodPost, p.scheme()+p.t.Host+grpcCheck, bytes.NewReader(checkRequest(p.s.Service)))
 	if err != nil {
 		return errors.New("the service can't be asked for")
 	}

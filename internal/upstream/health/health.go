@@ -34,6 +34,7 @@ type Target struct {
 	Addr, Host string
 	TLS        func() *tls.Config // asked for each connection; nil: plain
 	HTTP2      bool
+	Either     bool // the handshake may choose HTTP/1.1 all the same; not for gRPC
 }
 
 // Watch is told when a target changes sides, with what the last check said; why is "" when it is well.
@@ -99,20 +100,17 @@ func newProbe(s *Settings, t *Target) *probe {
 		return p
 	}
 	protocols := new(http.Protocols)
-	protocols.SetHTTP1(!t.HTTP2)
-	protocols.SetUnencryptedHTTP2(t.HTTP2) // TLS, if any, is done below
+	protocols.SetHTTP1(!t.HTTP2 || p.either())
+	protocols.SetHTTP2(t.HTTP2)
+	protocols.SetUnencryptedHTTP2(t.HTTP2 && t.TLS == nil)
 	p.client = &http.Client{
 		Transport: &http.Transport{
 			DisableKeepAlives: true, // whether it takes new connections is part of the question
 			Protocols:         protocols,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				var d net.Dialer
-				nc, err := d.DialContext(ctx, "tcp", t.Addr)
-				if err != nil || t.TLS == nil {
-					return nc, err
-				}
-				return handshake(ctx, nc, t)
+				return new(net.Dialer).DialContext(ctx, "tcp", t.Addr)
 			},
+			DialTLSContext:         p.secure,
 			MaxResponseHeaderBytes: 64 << 10, DisableCompression: true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -120,10 +118,24 @@ func newProbe(s *Settings, t *Target) *probe {
 	return p
 }
 
-func handshake(ctx context.Context, nc net.Conn, t *Target) (net.Conn, error) {
-	secure := tls.Client(nc, t.TLS())
-	err := secure.HandshakeContext(ctx)
-	if err == nil && t.HTTP2 && secure.ConnectionState().NegotiatedProtocol != "h2" {
+func (p *probe) either() bool { return p.t.Either && !p.s.GRPC }
+
+func (p *probe) scheme() string {
+	if p.t.TLS != nil {
+		return "https://"
+	}
+	return "http://"
+}
+
+// secure connects with TLS; what the handshake chose is what net/http speaks then.
+func (p *probe) secure(ctx context.Context, _, _ string) (net.Conn, error) {
+	nc, err := new(net.Dialer).DialContext(ctx, "tcp", p.t.Addr)
+	if err != nil {
+		return nil, err
+	}
+	secure := tls.Client(nc, p.t.TLS())
+	err = secure.HandshakeContext(ctx)
+	if err == nil && p.t.HTTP2 && !p.either() && secure.ConnectionState().NegotiatedProtocol != "h2" {
 		err = errors.New("HTTP/2 was not chosen")
 	}
 	if err != nil {
@@ -153,7 +165,7 @@ func (p *probe) ask(ctx context.Context) error {
 	if p.s.GRPC {
 		return p.askGRPC(ctx)
 	}
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.t.Host+p.s.Path, nil)
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, p.scheme()+p.t.Host+p.s.Path, nil)
 	if err != nil {
 		return errors.New("the path can't be asked for")
 	}
