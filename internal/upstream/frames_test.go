@@ -48,6 +48,9 @@ func (f *framer) next(kind http2.FrameType) http2.Frame {
 		if s, ok := frame.(*http2.SettingsFrame); ok && !s.IsAck() {
 			_ = f.WriteSettingsAck()
 		}
+		if n := frame.Header().Length; frame.Header().Type == http2.FrameData && n > 0 {
+			_ = f.WriteWindowUpdate(0, n)
+		}
 		if frame.Header().Type == kind {
 			if kind == http2.FrameHeaders {
 				f.f.mu.Lock()
@@ -319,7 +322,6 @@ func TestHTTP2EarlyAnswers(t *testing.T) {
 					break
 				}
 				if n := d.Header().Length; n > 0 {
-					_ = f.WriteWindowUpdate(0, n)
 					_ = f.WriteWindowUpdate(id, n)
 				}
 			}
@@ -348,6 +350,19 @@ func TestHTTP2UploadStandsStill(t *testing.T) {
 	if m.Effect != pipeline.EffectUnknown {
 		t.Errorf("effect %v", m.Effect)
 	}
+}
+
+// The same after a success that came early.
+func TestHTTP2UploadStandsStillAfterTheHead(t *testing.T) {
+	f := newFramer(t, func(f *framer) {
+		if id := f.request(); id != 0 {
+			f.head(id, false, ":status", "200")
+		}
+		f.block()
+	})
+	r := newRig(t, quick(f.url))
+	_, err := r.do(upload("a", &source{left: 8 << 20}, -1))
+	wantKind(t, err, pipeline.UpstreamTimeout)
 }
 
 // A client that leaves while its answer is awaited ends the stream within a second.

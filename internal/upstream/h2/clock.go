@@ -3,6 +3,7 @@ package h2
 import (
 	"fmt"
 	"io"
+	"net/http"
 	"sync"
 	"time"
 
@@ -32,8 +33,9 @@ type clock struct {
 	client  time.Duration // what it took before
 	last    time.Time     // when the request's body last moved
 
-	head   bool // the answer's head is there
-	body   bool // the answer's body is being read
+	answer io.Closer // the answer's body; the end of the context does not wake an upload that waits for room
+	head   bool      // the answer's head is there
+	body   bool      // the answer's body is being read
 	asleep time.Time
 }
 
@@ -96,6 +98,9 @@ func (c *clock) tick() {
 	if err := c.checkLocked(now); err != nil {
 		c.err = err
 		c.k.cancel()
+		if c.answer != nil {
+			go c.answer.Close()
+		}
 		return
 	}
 	c.timer.Reset(c.nextLocked(now))
@@ -170,6 +175,28 @@ func (c *clock) moved(now time.Time, done bool) {
 	if done {
 		c.done, c.sentAt = true, now
 	}
+}
+
+// came has the answer's body closed with the call, once by whomever.
+func (c *clock) came(res *http.Response) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	body := &onceBody{ReadCloser: res.Body}
+	res.Body, c.answer = body, body
+	if c.err != nil {
+		go body.Close()
+	}
+}
+
+type onceBody struct {
+	io.ReadCloser
+	once sync.Once
+}
+
+// Close implements io.Closer.
+func (b *onceBody) Close() (err error) {
+	b.once.Do(func() { err = b.ReadCloser.Close() })
+	return err
 }
 
 // answered notes the head, and gives the time that the client took for its body so far. An error: the call was ended just before.

@@ -78,7 +78,11 @@ func (k *call) run(host string, body *h1.Payload, now time.Time) (*http.Response
 	}
 	k.clock.begin(k, now)
 	if k.src == nil || k.src.stream == nil || k.both && k.src.how != nil {
-		return k.c.cc.RoundTrip(q)
+		res, err := k.c.cc.RoundTrip(q)
+		if err == nil {
+			k.clock.came(res)
+		}
+		return res, err
 	}
 	return k.pump(q)
 }
@@ -109,10 +113,11 @@ func (k *call) pump(q *http.Request) (res *http.Response, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if res, err = k.c.cc.RoundTrip(q); err == nil && res.StatusCode < 300 {
-			return
-		}
-		if err == nil {
+		if res, err = k.c.cc.RoundTrip(q); err == nil {
+			k.clock.came(res)
+			if res.StatusCode < 300 {
+				return
+			}
 			k.clock.interrupt(nil, false) // how the upload ends does not count any more
 		}
 		_ = r.CloseWithError(http.ErrBodyReadAfterClose) // also when the call ended before it read
