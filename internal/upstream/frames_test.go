@@ -364,38 +364,3 @@ func TestHTTP2UploadStandsStillAfterTheHead(t *testing.T) {
 	_, err := r.do(upload("a", &source{left: 8 << 20}, -1))
 	wantKind(t, err, pipeline.UpstreamTimeout)
 }
-
-// A client that leaves while its answer is awaited ends the stream within a second.
-func TestHTTP2ClientLeaves(t *testing.T) {
-	for name, begun := range map[string]bool{"before the head": false, "in the body": true} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			came, reset := make(chan struct{}), make(chan bool, 1)
-			f := newFramer(t, func(f *framer) {
-				id := f.request()
-				if id == 0 {
-					return
-				}
-				if begun {
-					f.head(id, false, ":status", "200")
-				}
-				close(came)
-				reset <- f.next(http2.FrameRSTStream) != nil
-			})
-			r := newRig(t, defaults(f.url))
-			m := get("a")
-			go func() { <-came; m.Leave() }()
-			if _, err := r.do(m); pipeline.KindOf(err) != pipeline.ClientGone {
-				t.Error(err)
-			}
-			select {
-			case ended := <-reset:
-				if !ended {
-					t.Error("the connection ended with the stream")
-				}
-			case <-time.After(time.Second):
-				t.Error("the stream goes on")
-			}
-		})
-	}
-}
