@@ -66,7 +66,7 @@ func (k *call) fields(lines []byte) http.Header {
 		}
 	}
 	text, values := string(lines), make([]string, 0, n)
-	table := make(http.Header, n+2)
+	table := make(map[string][]string, n+2) // the methods of http.Header want other names
 	for len(text) > 0 {
 		line, rest, _ := strings.Cut(text, "\r\n")
 		text = rest
