@@ -173,7 +173,7 @@ var (
 	noStore     = []byte("no-store")
 )
 
-// refuse makes the answer a problem document. Fields that layers set to explain the refusal stay.
+// refuse makes the answer a problem document, for gRPC an answer without a body whose head says it. Fields that layers set to explain the refusal stay.
 func (ex *exchange) refuse(err error) {
 	ex.err, ex.kind = err, pipeline.KindOf(err)
 	if ex.kind == pipeline.Internal && ex.edge.ctx.Err() != nil {
@@ -202,7 +202,11 @@ func (ex *exchange) refuse(err error) {
 		ex.resp.Del("Cache-Control")
 		fast.Header.AddBytesV("Cache-Control", noStore)
 	}
-	ex.text = pipeline.AppendProblem(ex.text[:0], ex.kind, ex.ID, p)
+	if ex.text = ex.text[:0]; pipeline.IsGRPC(ex.req.Header("Content-Type")) {
+		edge.RefuseCall(&ex.resp, ex.kind, p)
+	} else {
+		ex.text = pipeline.AppendProblem(ex.text, ex.kind, ex.ID, p)
+	}
 	fast.SetBodyRaw(ex.text)
 	ex.resp.length = int64(len(ex.text))
 }

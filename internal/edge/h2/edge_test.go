@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/net/http2"
 
+	"github.com/oncegate/oncegate/internal/edge"
 	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/units"
 )
@@ -288,7 +289,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: %d %s", contentType, got.StatusCode, text)
 		}
 	}
-	if got := string(appendPercent(nil, "50% \n\x80")); got != "50%25 %0A%80" {
+	if got := string(edge.AppendPercent(nil, "50% \n\x80")); got != "50%25 %0A%80" {
 		t.Error(got)
 	}
 }

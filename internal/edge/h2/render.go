@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/oncegate/oncegate/internal/edge"
 	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/wire"
 )
@@ -52,7 +53,7 @@ func (ex *exchange) refuse(err error) {
 	}
 	r.Del("Content-Encoding")
 	if ex.calls() {
-		ex.refuseGRPC()
+		edge.RefuseCall(r, ex.kind, p)
 		return
 	}
 	r.Set("Content-Type", problemType)
