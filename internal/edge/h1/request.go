@@ -148,7 +148,7 @@ func (r *request) Buffer(max int64) ([]byte, error) {
 	case length > min(max, r.limit):
 		return nil, pipeline.TooLarge
 	case r.whole:
-		return r.content(max)
+		return r.upTo(max)
 	}
 	if content, ok := r.ex.conn.body.whole(r.ex.conn); ok {
 		r.buf, r.whole = content, true
@@ -157,10 +157,10 @@ func (r *request) Buffer(max int64) ([]byte, error) {
 	if err := r.collect(max); err != nil {
 		return nil, err
 	}
-	return r.content(max)
+	return r.upTo(max)
 }
 
-func (r *request) content(max int64) ([]byte, error) {
+func (r *request) upTo(max int64) ([]byte, error) {
 	if int64(len(r.buf)) > max {
 		return nil, pipeline.TooLarge
 	}
@@ -168,34 +168,17 @@ func (r *request) content(max int64) ([]byte, error) {
 }
 
 // collect reads to the end, or to just above max: then what was read stays and Body begins with it.
-func (r *request) collect(max int64) error {
-	max = min(max, r.limit)
-	step := r.head.ContentLength()
-	if step < 0 {
-		step = 4 << 10
-	}
+func (r *request) collect(max int64) (err error) {
 	r.owned = true
-	for int64(len(r.buf)) <= max {
-		room := 1
-		if cap(r.buf) == 0 {
-			room = int(step)
-		}
-		var ok bool
-		if r.buf, ok = r.ex.edge.memory.Grow(r.buf, room, max+1); !ok {
-			return pipeline.Overloaded
-		}
-		n, err := r.read(r.buf[len(r.buf):cap(r.buf)])
-		r.buf = r.buf[:len(r.buf)+n]
-		if err == io.EOF {
-			r.whole = true
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return pipeline.TooLarge
+	r.buf, err = r.ex.edge.memory.Collect(r.buf, (*content)(r), r.head.ContentLength(), min(max, r.limit))
+	r.whole = err == nil
+	return err
 }
+
+// content is a request read from the connection only.
+type content request
+
+func (c *content) Read(p []byte) (int, error) { return (*request)(c).read(p) }
 
 // Buffered gives the body when it is in memory, which a short one usually is from the start.
 func (r *request) Buffered() (body []byte, whole bool) {

@@ -146,35 +146,17 @@ func (r *request) Buffer(max int64) ([]byte, error) {
 }
 
 // collect reads to the end, or to just above max: then what was read stays and Body begins with it.
-func (r *request) collect(max int64) error {
+func (r *request) collect(max int64) (err error) {
 	r.collects = true
-	defer func() { r.collects = false }()
-	max = min(max, r.limit)
-	step := r.head.ContentLength()
-	if step < 0 {
-		step = 4 << 10
-	}
-	for int64(len(r.buf)) <= max {
-		room := 1
-		if cap(r.buf) == 0 {
-			room = int(step)
-		}
-		var ok bool
-		if r.buf, ok = r.ex.edge.memory.Grow(r.buf, room, max+1); !ok {
-			return pipeline.Overloaded
-		}
-		n, err := r.read(r.buf[len(r.buf):cap(r.buf)])
-		r.buf = r.buf[:len(r.buf)+n]
-		if err == io.EOF {
-			r.whole = true
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return pipeline.TooLarge
+	r.buf, err = r.ex.edge.memory.Collect(r.buf, (*content)(r), r.head.ContentLength(), min(max, r.limit))
+	r.collects, r.whole = false, err == nil
+	return err
 }
+
+// content is a request read from the stream only.
+type content request
+
+func (c *content) Read(p []byte) (int, error) { return (*request)(c).read(p) }
 
 // Buffered gives the body when it is in memory.
 func (r *request) Buffered() (body []byte, whole bool) {
