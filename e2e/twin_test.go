@@ -47,11 +47,15 @@ type twin struct {
 // twinsOf starts a gateway for each way, with an upstream of its own.
 func twinsOf(t *testing.T) []*twin {
 	t.Helper()
+	return twinsWith(t, func() string { return fmt.Sprintf(twins, serve(t, twinUpstream).url) })
+}
+
+func twinsWith(t *testing.T, document func() string) []*twin {
+	t.Helper()
 	cert, key := pair(t, t.TempDir(), "localhost")
 	var all []*twin
 	for _, name := range []string{"h1", "h1+tls", "h2", "h2c"} {
-		up := serve(t, twinUpstream)
-		g := prepare(t, fmt.Sprintf(twins, up.url))
+		g := prepare(t, document())
 		tw := &twin{gateway: g, name: name, scheme: "http"}
 		if name == "h1+tls" || name == "h2" {
 			g.replace("listen: {", fmt.Sprintf("listen: { tls: { certificates: [{ cert: %q, key: %q }] },", cert, key))
