@@ -127,19 +127,19 @@ func TestIdleThenBurst(t *testing.T) {
 
 // T7: ten requests at once on two gateways, five tokens that never come back: five are admitted, exactly.
 func TestParallelRequestsTakeExactlyTheBurst(t *testing.T) {
-	d := Document{Shared: true, Limits: []Limit{{Name: "tight", Rule: Rule{1. / 3600, 5}, Spec: "rate: 1/1h, burst: 5"}}}
+	d := Document{Shared: true, Limits: []Limit{{Name: "tight", Rule: Rule{1. / 3600, 5}, Spec: "rate: 1/1h, burst: 5, on_store_failure: deny"}}}
 	f := Open(t, binary(t), 2, Single(t, false), d)
 	exact := 0
 	for range 20 {
 		got := f.Send(within(t, time.Second), Burst(0, 10, 2, 0, 0)).Statuses()
-		if got[200] > 5 || got[200]+got[429] != 10 {
+		if got[200] > 5 || got[200]+got[429]+got[503] != 10 { // 503: Redis was too slow; without deny this gateway would decide alone
 			t.Errorf("%v, wanted 5 of each", got)
 		}
 		if got[200] == 5 {
 			exact++
 		}
 	}
-	if exact < 15 { // one that waited too long for Redis may be refused
+	if exact < 15 { // one that waited too long for Redis is refused
 		t.Errorf("exactly 5 were admitted in only %d of 20 rounds", exact)
 	}
 }
