@@ -266,11 +266,17 @@ func TestGRPCDeadlinesAndCancellation(t *testing.T) {
 		t.Errorf("the upstream was given %v", left)
 	}
 	ctx, cancel = context.WithCancel(metadata.AppendToOutgoingContext(t.Context(), "x-hang", "1"))
-	go func() { time.Sleep(100 * time.Millisecond); cancel() }()
-	if _, err := tc.UnaryCall(ctx, &testgrpc.SimpleRequest{}); status.Code(err) != codes.Canceled {
+	ended := make(chan error, 1)
+	go func() {
+		_, err := tc.UnaryCall(ctx, &testgrpc.SimpleRequest{})
+		ended <- err
+	}()
+	g.eventually("the call to arrive", func() bool { return s.unary.Load() == 2 })
+	left := time.Now()
+	cancel()
+	if err := <-ended; status.Code(err) != codes.Canceled {
 		t.Errorf("%v", err)
 	}
-	left := time.Now()
 	g.eventually("the upstream's call to be cancelled", func() bool { return s.cancelled.Load() == 1 })
 	if took := time.Since(left); took > time.Second {
 		t.Errorf("the upstream heard of it after %v", took)
