@@ -20,7 +20,7 @@ const module = "github.com/oncegate/oncegate/"
 // floors is the picture of docs/architecture.md: a package imports lower floors only, and its own sub-packages.
 var floors = map[string]int{
 	"internal/pipeline": 0, "internal/wire": 0, "internal/answer": 0, "internal/units": 0,
-	"internal/failpoint": 0, "internal/mutant": 0, "internal/redistest": 0, "internal/redisconn": 0,
+	"internal/failpoint": 0, "internal/mutant": 0, "internal/redistest": 0, "internal/redisconn": 0, "internal/sockio": 0,
 	"internal/edge": 1, "internal/routes": 1, "internal/auth": 1, "internal/ratelimit": 1, "internal/dedup": 1,
 	"internal/breaker": 1, "internal/bulkhead": 1, "internal/retry": 1, "internal/traffic": 1, "internal/rewrite": 1, "internal/flags": 1, "internal/lifecycle": 1, "internal/upstream": 1, "internal/observe": 1, "internal/shed": 1,
 	"internal/cors": 1, "internal/access": 1, "internal/headers": 1, "internal/websocket": 1, "internal/vault": 1,

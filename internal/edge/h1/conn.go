@@ -9,6 +9,7 @@ import (
 	"github.com/oncegate/oncegate/internal/edge"
 	"github.com/oncegate/oncegate/internal/failpoint"
 	"github.com/oncegate/oncegate/internal/pipeline"
+	"github.com/oncegate/oncegate/internal/sockio"
 )
 
 // The phases of a connection. Only its worker changes them; Shutdown reads them.
@@ -26,6 +27,7 @@ type conn struct {
 	net.Conn // as fasthttp reads and writes it: TCP or TLS
 	edge     *Edge
 	socket   net.Conn     // below TLS
+	plain    sockio.Conn  // the socket, when there is no TLS over it
 	seat     *edge.Socket // of the port; nil: accepted without one
 	live     liveness
 	peer     netip.AddrPort
@@ -105,7 +107,7 @@ func (c *conn) readHead(p []byte) (int, error) {
 	if c.phase.Load() != phaseHead && c.edge.stopping.Load() && !c.live.readable() {
 		return 0, net.ErrClosed // asked after the deadline was set, or wake could come to nothing
 	}
-	n, err := c.Conn.Read(p)
+	n, err := c.readSome(p)
 	if err != nil && c.secure && c.phase.Load() == phaseNew {
 		c.handshakeFailed(err)
 	}
@@ -114,7 +116,7 @@ func (c *conn) readHead(p []byte) (int, error) {
 			return 0, net.ErrClosed
 		}
 		c.setRead(time.Now().Add(limits.read)) // a request is there: it is served, as the last one
-		return c.Conn.Read(p)
+		return c.readSome(p)
 	}
 	return n, err
 }
@@ -127,10 +129,10 @@ func (c *conn) readBody(p []byte) (int, error) {
 	c.spare = c.spare.release()
 	c.now = time.Now()
 	c.armRead(c.edge.limits.read)
-	n, err := c.Conn.Read(p)
+	n, err := c.readSome(p)
 	if n == 0 && err != nil && c.woken(err) {
 		c.setRead(c.now.Add(c.edge.limits.read))
-		return c.Conn.Read(p)
+		return c.readSome(p)
 	}
 	return n, err
 }
@@ -205,7 +207,7 @@ func (c *conn) write(p []byte, now time.Time) (int, error) {
 			c.writeBy = c.now.Add(d)
 			_ = c.Conn.SetWriteDeadline(c.writeBy)
 		}
-		n, err := c.Conn.Write(part)
+		n, err := c.writeAll(part)
 		done += n
 		c.wrote = c.wrote || n > 0
 		if err != nil {

@@ -62,6 +62,9 @@ func (e *Edge) adopt(nc net.Conn) *conn {
 		c.peerIP = c.peer.Addr().AppendTo(nil)
 	}
 	c.live.init(c.socket)
+	if !c.secure {
+		c.plain.Of(c.socket)
+	}
 	if !e.conns.add(c, e.stopping.Load) {
 		if !e.stopping.Load() {
 			e.faults.Add(edge.Full)

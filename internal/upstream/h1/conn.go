@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oncegate/oncegate/internal/sockio"
 )
 
 // Sizes and times of one connection. They are no settings: each is safe for every upstream.
@@ -86,7 +88,7 @@ func (c *Conn) dispatch(complete bool) (int, error) {
 // of the read that would find nothing, so it costs no system call of its own.
 func (c *Conn) oneTurn(fd uintptr) (done bool) {
 	if !c.probed {
-		n, err := readSocket(fd, c.buf)
+		n, err := sockio.Read(fd, c.buf)
 		switch {
 		case n > 0:
 			c.fault = errUnsolicited
@@ -97,12 +99,12 @@ func (c *Conn) oneTurn(fd uintptr) (done bool) {
 			return true
 		}
 		c.probed = true
-		if c.sent, err = writeSocket(fd, c.out); err != nil && err != unix.EAGAIN {
+		if c.sent, err = sockio.Write(fd, c.out); err != nil && err != unix.EAGAIN {
 			c.fault = err
 		}
 		return c.fault != nil || c.sent < len(c.out) || !c.complete
 	}
-	n, err := readSocket(fd, c.buf[c.w:])
+	n, err := sockio.Read(fd, c.buf[c.w:])
 	switch {
 	case n > 0:
 		c.w += n

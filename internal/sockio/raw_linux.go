@@ -1,6 +1,6 @@
 //go:build linux && !race
 
-package h1
+package sockio
 
 import (
 	"syscall"
@@ -9,12 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The two calls of an exchange go to the kernel without telling the scheduler: the socket never blocks, so nothing is gained
-// by lending the processor to another thread meanwhile, and telling costs more than a read that finds nothing.
+// Read reads once. EAGAIN: nothing is there; 0 bytes without an error: the other end closed.
+func Read(fd uintptr, b []byte) (int, error) { return rawSocket(unix.SYS_READ, fd, b) }
 
-func readSocket(fd uintptr, b []byte) (int, error) { return rawSocket(unix.SYS_READ, fd, b) }
-
-func writeSocket(fd uintptr, b []byte) (int, error) { return rawSocket(unix.SYS_WRITE, fd, b) }
+// Write writes once. EAGAIN: the socket takes nothing now.
+func Write(fd uintptr, b []byte) (int, error) { return rawSocket(unix.SYS_WRITE, fd, b) }
 
 func rawSocket(call, fd uintptr, b []byte) (int, error) {
 	for len(b) > 0 {
