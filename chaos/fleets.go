@@ -9,6 +9,7 @@ import (
 	"time"
 
 	dedupredis "github.com/oncegate/oncegate/internal/dedup/redis"
+	"github.com/oncegate/oncegate/internal/redisconn"
 	"github.com/oncegate/oncegate/internal/redistest"
 )
 
@@ -222,7 +223,7 @@ func (s sentinelFleet) state(dir, more string) string {
 func (s sentinelFleet) primaries() []*redistest.Server { return []*redistest.Server{s.Primary()} }
 
 func (s sentinelFleet) config() dedupredis.Config {
-	return dedupredis.Config{Mode: dedupredis.Sentinel, Addresses: s.Addrs, Master: s.Name}
+	return dedupredis.Config{Server: redisconn.Server{Mode: redisconn.Sentinel, Addresses: s.Addrs, Master: s.Name}}
 }
 
 type clusterFleet struct{ *redistest.Cluster }
@@ -254,5 +255,5 @@ func (c clusterFleet) primaries() (all []*redistest.Server) {
 }
 
 func (c clusterFleet) config() dedupredis.Config {
-	return dedupredis.Config{Mode: dedupredis.Cluster, Addresses: c.Addrs}
+	return dedupredis.Config{Server: redisconn.Server{Mode: redisconn.Cluster, Addresses: c.Addrs}}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/oncegate/oncegate/internal/dedup/memory"
 	"github.com/oncegate/oncegate/internal/dedup/record"
 	dedupredis "github.com/oncegate/oncegate/internal/dedup/redis"
+	"github.com/oncegate/oncegate/internal/redisconn"
 	"github.com/oncegate/oncegate/internal/redistest"
 )
 
@@ -218,7 +219,7 @@ func TestChaosLinearEmbedded(t *testing.T) {
 
 func TestChaosLinearRedis(t *testing.T) {
 	server := redistest.Start(t)
-	store, err := dedupredis.Open(t.Context(), dedupredis.Config{Mode: dedupredis.Single, Addresses: []string{server.Addr}, Prefix: "linear"}, dedupredis.Deps{})
+	store, err := dedupredis.Open(t.Context(), dedupredis.Config{Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{server.Addr}}, Prefix: "linear"}, dedupredis.Deps{})
 	if err != nil {
 		t.Fatal(err)
 	}

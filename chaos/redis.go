@@ -13,6 +13,7 @@ import (
 
 	"github.com/oncegate/oncegate/internal/dedup/record"
 	dedupredis "github.com/oncegate/oncegate/internal/dedup/redis"
+	"github.com/oncegate/oncegate/internal/redisconn"
 	"github.com/oncegate/oncegate/internal/redistest"
 )
 
@@ -101,7 +102,7 @@ func (s *aloneStore) Heal() {
 
 // Dump gives the records at rest.
 func (s *aloneStore) Dump() ([]Record, error) {
-	return dumpRedis(dedupredis.Config{Mode: dedupredis.Single, Addresses: []string{s.server.Addr}}, s.server)
+	return dumpRedis(dedupredis.Config{Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{s.server.Addr}}}, s.server)
 }
 
 // Faults implements Store.

@@ -52,10 +52,7 @@ func (s *State) counters(doc *config.Document) (ratelimit.Store, ratelimit.Seats
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), redisTime)
 	defer cancel()
-	source, err := redis.Open(ctx, redis.Config{
-		Mode: there.Mode, Addresses: there.Addresses, Master: there.Master, Username: there.Username, Password: there.Password,
-		Database: there.Database, TLS: there.TLS, Prefix: there.Prefix,
-	}, redis.Deps{Log: s.Logger, Recorder: s.Metrics})
+	source, err := redis.Open(ctx, redis.Config{Server: there.Server, Prefix: there.Prefix}, redis.Deps{Log: s.Logger, Recorder: s.Metrics})
 	if err != nil {
 		return nil, nil, fmt.Errorf("state.redis: %w", err)
 	}

@@ -22,10 +22,7 @@ func (s *State) shareProofs(doc *config.Document) (dpop.Replays, error) {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), redisTime)
 		defer cancel()
-		s.replays, err = redis.Open(ctx, revoked.Config{
-			Mode: there.Mode, Addresses: there.Addresses, Master: there.Master, Username: there.Username, Password: there.Password,
-			Database: there.Database, TLS: there.TLS, Prefix: there.Prefix,
-		}, s.Logger)
+		s.replays, err = redis.Open(ctx, revoked.Config{Server: there.Server, Prefix: there.Prefix}, s.Logger)
 		if err != nil {
 			s.replays = nil
 			return nil, fmt.Errorf("state.redis: %w", err)

@@ -13,6 +13,7 @@ import (
 	"github.com/oncegate/oncegate/internal/dedup"
 	"github.com/oncegate/oncegate/internal/dedup/redis"
 	"github.com/oncegate/oncegate/internal/observe"
+	"github.com/oncegate/oncegate/internal/redisconn"
 )
 
 // redisTime bounds the look for Redis at the start; one that can't be reached is found in the background.
@@ -38,8 +39,10 @@ func (s *State) openRedis(cfg config.StateConfig, r *records, deps *dedup.Deps) 
 
 func redisConfig(c config.RedisConfig) (redis.Config, error) {
 	there := redis.Config{
-		Mode: c.Mode, Addresses: c.Addresses, Master: c.Master, Username: c.Username, Password: c.Password.Reveal(),
-		Database: c.Database, Prefix: c.Prefix, WaitReplicas: c.WaitReplicas,
+		Server: redisconn.Server{
+			Mode: c.Mode, Addresses: c.Addresses, Master: c.Master, Username: c.Username, Password: c.Password.Reveal(), Database: c.Database,
+		},
+		Prefix: c.Prefix, WaitReplicas: c.WaitReplicas,
 	}
 	if c.TLS == nil {
 		return there, nil

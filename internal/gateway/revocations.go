@@ -52,10 +52,7 @@ func (s *State) openRevocations(cfg config.RedisConfig) (*revocations, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), redisTime)
 	defer cancel()
-	store, err := redis.Open(ctx, redis.Config{
-		Mode: there.Mode, Addresses: there.Addresses, Master: there.Master, Username: there.Username, Password: there.Password,
-		Database: there.Database, TLS: there.TLS, Prefix: there.Prefix,
-	}, redis.Deps{Log: s.Logger})
+	store, err := redis.Open(ctx, redis.Config{Server: there.Server, Prefix: there.Prefix}, redis.Deps{Log: s.Logger})
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/oncegate/oncegate/internal/dedup/record"
+	"github.com/oncegate/oncegate/internal/redisconn"
 )
 
 // op is one step on one record.
@@ -96,7 +97,7 @@ func (s *Store) follow(ctx context.Context, o *op) (r reply, err error) {
 
 // redirect tells where a step that a node refused belongs.
 func (s *Store) redirect(ctx context.Context, n *node, o *op, asked bool, err error) (next *node, asking, again bool) {
-	if s.cfg.Mode != Cluster || ctx.Err() != nil {
+	if s.cfg.Mode != redisconn.Cluster || ctx.Err() != nil {
 		return nil, false, false
 	}
 	if says(err, "TRYAGAIN") { // some of its names are there, some here

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/oncegate/oncegate/internal/redisconn"
 )
 
 // errFatal marks what waiting doesn't heal.
@@ -22,7 +24,7 @@ const leastMajor, leastMinor = 6, 2
 
 // check says what makes a server unfit for records.
 func (s *Store) check(n *node, info map[string]string) error {
-	mode, clustered := info["redis_mode"], s.cfg.Mode == Cluster
+	mode, clustered := info["redis_mode"], s.cfg.Mode == redisconn.Cluster
 	switch policy := info["maxmemory_policy"]; {
 	case mode == "sentinel":
 		return fatal("%s is a sentinel: set mode to sentinel", n.addr)

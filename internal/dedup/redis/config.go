@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"log/slog"
 	"time"
@@ -12,27 +11,10 @@ import (
 
 // Config says where Redis is.
 type Config struct {
-	Mode         string   // single, sentinel or cluster
-	Addresses    []string // host:port of the server, of the sentinels, or of some of the cluster's nodes
-	Master       string   // sentinel: the name under which the primary is watched
-	Username     string
-	Password     string
-	Database     int // not with a cluster
-	TLS          *tls.Config
+	redisconn.Server
 	Prefix       string // of all names in Redis
 	WaitReplicas int    // replicas that must have a claim or a result before it counts
 }
-
-func (c Config) server() redisconn.Server {
-	return redisconn.Server{Mode: c.Mode, Addresses: c.Addresses, Master: c.Master, Username: c.Username, Password: c.Password, Database: c.Database, TLS: c.TLS}
-}
-
-// The modes.
-const (
-	Single   = redisconn.Single
-	Sentinel = redisconn.Sentinel
-	Cluster  = redisconn.Cluster
-)
 
 // Deps are what a store needs besides. All may be nil.
 type Deps struct {
@@ -57,7 +39,7 @@ func (silent) ClaimsLost(int)                        {}
 func (silent) PrimaryChanged()                       {}
 
 func (c Config) validate() error {
-	if err := c.server().Validate(); err != nil {
+	if err := c.Server.Validate(); err != nil {
 		return err
 	}
 	if c.WaitReplicas < 0 {

@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/oncegate/oncegate/internal/redisconn"
 )
 
 // scout finds the primaries. It is used by one goroutine at a time.
@@ -26,9 +28,9 @@ func newScout(cfg Config, f *fleet) *scout {
 // discover renews the fleet's view. A fatal error is one that waiting doesn't heal.
 func (s *scout) discover(ctx context.Context) error {
 	switch s.cfg.Mode {
-	case Sentinel:
+	case redisconn.Sentinel:
 		return s.askSentinels(ctx)
-	case Cluster:
+	case redisconn.Cluster:
 		return s.askCluster(ctx)
 	}
 	n := s.fleet.known(s.cfg.Addresses[0], "")

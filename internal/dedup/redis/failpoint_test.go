@@ -12,6 +12,7 @@ import (
 
 	"github.com/oncegate/oncegate/internal/dedup/record"
 	"github.com/oncegate/oncegate/internal/failpoint"
+	"github.com/oncegate/oncegate/internal/redisconn"
 	"github.com/oncegate/oncegate/internal/redistest"
 )
 
@@ -31,7 +32,7 @@ func TestKilledBeforeTheReply(t *testing.T) {
 		if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
 			t.Fatalf("%s: ended by %v\n%s", place, err, out)
 		}
-		s := open(t, Config{Mode: Single, Addresses: []string{server.Addr}, Prefix: "child"}, Deps{})
+		s := open(t, Config{Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{server.Addr}}, Prefix: "child"}, Deps{})
 		await(t, 5*time.Second, place+": what was sent is executed", func() bool {
 			r, err := s.Look(context.Background(), numbered(1))
 			return err == nil && r.State == want
@@ -47,7 +48,7 @@ func TestKilledBeforeTheReply(t *testing.T) {
 
 // childOf writes two keys and dies at the second visit of its failpoint.
 func childOf(addr string) {
-	s, err := Open(context.Background(), Config{Mode: Single, Addresses: []string{addr}, Prefix: "child"}, Deps{})
+	s, err := Open(context.Background(), Config{Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{addr}}, Prefix: "child"}, Deps{})
 	if err != nil {
 		panic(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/oncegate/oncegate/internal/dedup"
 	"github.com/oncegate/oncegate/internal/dedup/record"
+	"github.com/oncegate/oncegate/internal/redisconn"
 	"github.com/oncegate/oncegate/internal/redistest"
 )
 
@@ -167,7 +168,7 @@ func TestUnreachableAtFirst(t *testing.T) {
 	server := redistest.Start(t)
 	proxy, log := redistest.NewProxy(t, server.Addr), &pages{}
 	proxy.Cut()
-	s, err := Open(context.Background(), Config{Mode: Single, Addresses: []string{proxy.Addr}, Prefix: fresh()}, Deps{Log: logger(log)})
+	s, err := Open(context.Background(), Config{Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{proxy.Addr}}, Prefix: fresh()}, Deps{Log: logger(log)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +193,7 @@ func TestUnreachableAtFirst(t *testing.T) {
 func TestEdge16LostReply(t *testing.T) {
 	server := redistest.Start(t)
 	proxy := redistest.NewProxy(t, server.Addr)
-	s := open(t, Config{Mode: Single, Addresses: []string{proxy.Addr}, Prefix: fresh()}, Deps{})
+	s := open(t, Config{Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{proxy.Addr}}, Prefix: fresh()}, Deps{})
 	proxy.DropReplies()
 	if _, err := begin(s, numbered(1), claim(mine)); err == nil || errors.Is(err, dedup.ErrRefused) {
 		t.Errorf("begin: %v", err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/oncegate/oncegate/internal/dedup"
 	"github.com/oncegate/oncegate/internal/dedup/record"
+	"github.com/oncegate/oncegate/internal/redisconn"
 	"github.com/oncegate/oncegate/internal/redistest"
 )
 
@@ -32,7 +33,7 @@ func fresh() string { return fmt.Sprintf("t%d", prefixes.Add(1)) }
 var durable = []string{"--appendonly", "yes", "--appendfsync", "always"}
 
 func single(s *redistest.Server) Config {
-	return Config{Mode: Single, Addresses: []string{s.Addr}, Prefix: fresh()}
+	return Config{Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{s.Addr}}, Prefix: fresh()}
 }
 
 // open opens a store that is ready.
@@ -146,11 +147,11 @@ func finish(s *Store, key record.Key, t record.Token, r record.Result) (record.O
 }
 
 func sentinel(s *redistest.Sentinel, wait int) Config {
-	return Config{Mode: Sentinel, Addresses: s.Addrs, Master: s.Name, Prefix: fresh(), WaitReplicas: wait}
+	return Config{Server: redisconn.Server{Mode: redisconn.Sentinel, Addresses: s.Addrs, Master: s.Name}, Prefix: fresh(), WaitReplicas: wait}
 }
 
 func cluster(c *redistest.Cluster, wait int) Config {
-	return Config{Mode: Cluster, Addresses: c.Addrs[:2], Prefix: fresh(), WaitReplicas: wait}
+	return Config{Server: redisconn.Server{Mode: redisconn.Cluster, Addresses: c.Addrs[:2]}, Prefix: fresh(), WaitReplicas: wait}
 }
 
 func logger(p *pages) *slog.Logger { return slog.New(p) }

@@ -40,7 +40,7 @@ func newNode(cfg Config, addr string) *node {
 
 // clientOptions are for few connections; the dialer marks its errors: whatever was to be sent was not.
 func clientOptions(cfg Config, addr string) *goredis.Options {
-	opts := cfg.server().Options(addr, bounds())
+	opts := cfg.Options(addr, bounds())
 	dial := opts.Dialer
 	opts.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)

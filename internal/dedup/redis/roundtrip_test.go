@@ -10,6 +10,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/oncegate/oncegate/internal/dedup/record"
+	"github.com/oncegate/oncegate/internal/redisconn"
 	"github.com/oncegate/oncegate/internal/redistest"
 )
 
@@ -72,7 +73,7 @@ func follow(t *testing.T, replica, primary *redistest.Server) {
 
 func testRoundTrips(t *testing.T, server *redistest.Server, wait int) {
 	proxy := redistest.NewProxy(t, server.Addr)
-	s := still(t, Config{Mode: Single, Addresses: []string{proxy.Addr}, Prefix: fresh(), WaitReplicas: wait})
+	s := still(t, Config{Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{proxy.Addr}}, Prefix: fresh(), WaitReplicas: wait})
 	warm, counted := numbered(0), &hops{}
 	if _, err := begin(s, warm, claim(mine)); err != nil {
 		t.Fatal(err)
@@ -109,7 +110,7 @@ func testRoundTrips(t *testing.T, server *redistest.Server, wait int) {
 // TestRepetitionsReachReplicas: what changes nothing is replicated all the same, so that a WAIT behind it means something.
 func TestRepetitionsReachReplicas(t *testing.T) {
 	server, replica := replicated(t)
-	s := still(t, Config{Mode: Single, Addresses: []string{server.Addr}, Prefix: fresh(), WaitReplicas: 1})
+	s := still(t, Config{Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{server.Addr}}, Prefix: fresh(), WaitReplicas: 1})
 	key := numbered(1)
 	moves := func(what string, want bool, step func()) {
 		t.Helper()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/oncegate/oncegate/internal/dedup"
+	"github.com/oncegate/oncegate/internal/redisconn"
 	"github.com/oncegate/oncegate/internal/redistest"
 )
 
@@ -39,23 +40,23 @@ func TestEdge19WhatNeverBecomesRight(t *testing.T) {
 	open(t, cfg, Deps{})
 
 	plain := redistest.Start(t)
-	refusedAtStart(t, Config{Mode: Cluster, Addresses: []string{plain.Addr}, Prefix: "p"}, "set mode to single")
-	refusedAtStart(t, Config{Mode: Sentinel, Addresses: []string{plain.Addr}, Master: "oncegate", Prefix: "p"}, "set addresses to the sentinels")
+	refusedAtStart(t, Config{Server: redisconn.Server{Mode: redisconn.Cluster, Addresses: []string{plain.Addr}}, Prefix: "p"}, "set mode to single")
+	refusedAtStart(t, Config{Server: redisconn.Server{Mode: redisconn.Sentinel, Addresses: []string{plain.Addr}, Master: "oncegate"}, Prefix: "p"}, "set addresses to the sentinels")
 	refusedAtStart(t, single(redistest.Start(t, "--cluster-enabled", "yes")), "set mode to cluster")
 	if _, err := plain.Do("SET", "p:secret", "of somebody else"); err != nil {
 		t.Fatal(err)
 	}
-	refusedAtStart(t, Config{Mode: Single, Addresses: []string{plain.Addr}, Prefix: "p"}, "set prefix")
+	refusedAtStart(t, Config{Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{plain.Addr}}, Prefix: "p"}, "set prefix")
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	good := Config{Mode: Single, Addresses: []string{"127.0.0.1:1"}, Prefix: "p"}
+	good := Config{Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{"127.0.0.1:1"}}, Prefix: "p"}
 	for want, spoil := range map[string]func(*Config){
 		"mode":          func(c *Config) { c.Mode = "" },
 		"no address":    func(c *Config) { c.Addresses = nil },
 		"one address":   func(c *Config) { c.Addresses = append(c.Addresses, "127.0.0.1:2") },
-		"master":        func(c *Config) { c.Mode = Sentinel },
-		"database":      func(c *Config) { c.Mode, c.Database = Cluster, 1 },
+		"master":        func(c *Config) { c.Mode = redisconn.Sentinel },
+		"database":      func(c *Config) { c.Mode, c.Database = redisconn.Cluster, 1 },
 		"wait_replicas": func(c *Config) { c.WaitReplicas = -1 },
 		"prefix":        func(c *Config) { c.Prefix = "{p}" },
 		"host:port":     func(c *Config) { c.Addresses = []string{"nowhere"} },

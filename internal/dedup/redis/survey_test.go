@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/oncegate/oncegate/internal/dedup/record"
+	"github.com/oncegate/oncegate/internal/redisconn"
 	"github.com/oncegate/oncegate/internal/redistest"
 )
 
@@ -50,7 +51,7 @@ func fill(t *testing.T, s *Store, n int) map[record.Key]record.State {
 func TestSurveyTakesFewRoundTrips(t *testing.T) {
 	server := redistest.Start(t)
 	proxy := redistest.NewProxy(t, server.Addr)
-	s := still(t, Config{Mode: Single, Addresses: []string{proxy.Addr}, Prefix: fresh()})
+	s := still(t, Config{Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{proxy.Addr}}, Prefix: fresh()})
 	sent := &hops{}
 	s.fleet.place(0).client.AddHook(sent)
 	if found := survey(t, s); len(found) != 0 || sent.n != 32 {

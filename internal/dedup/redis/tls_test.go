@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oncegate/oncegate/internal/redisconn"
 	"github.com/oncegate/oncegate/internal/redistest"
 )
 
@@ -27,7 +28,7 @@ func TestTLS(t *testing.T) {
 			t.Skip("this redis-server has no TLS: ", err)
 		}
 	}
-	cfg := Config{Mode: Single, Addresses: []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}, Prefix: fresh(), TLS: &tls.Config{RootCAs: roots}}
+	cfg := Config{Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}, TLS: &tls.Config{RootCAs: roots}}, Prefix: fresh()}
 	s := open(t, cfg, Deps{})
 	if _, err := begin(s, numbered(1), claim(mine)); err != nil {
 		t.Error(err)

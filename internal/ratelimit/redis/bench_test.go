@@ -62,7 +62,7 @@ func BenchmarkDraw(b *testing.B) {
 // bareRate is how many scripts a second 4 goroutines get through with pipelines of 64 that are ready to be sent.
 func bareRate(b *testing.B, s *Source, limit *ratelimit.Limit, list []leases.Name) float64 {
 	const workers, each = 4, 200
-	opts := s.cfg.server().Options(s.cfg.Addresses[0], s.cfg.bounds())
+	opts := s.cfg.Options(s.cfg.Addresses[0], s.cfg.bounds())
 	opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = 10*time.Second, 10*time.Second, 10*time.Second
 	client := goredis.NewClient(opts)
 	defer client.Close()

@@ -22,7 +22,7 @@ type cluster struct {
 
 func newCluster(s *Source) *cluster {
 	c := &cluster{source: s, nodes: map[string]*node{}}
-	c.client = s.cfg.server().Cluster(s.cfg.bounds())
+	c.client = s.cfg.Server.Cluster(s.cfg.bounds())
 	c.client.OnNewNode(func(client *goredis.Client) { c.add(client) })
 	return c
 }

@@ -11,11 +11,12 @@ import (
 
 	"github.com/oncegate/oncegate/internal/ratelimit"
 	"github.com/oncegate/oncegate/internal/ratelimit/leases"
+	"github.com/oncegate/oncegate/internal/redisconn"
 	"github.com/oncegate/oncegate/internal/redistest"
 )
 
 func ofCluster(c *redistest.Cluster) Config {
-	return Config{Mode: Cluster, Addresses: c.Addrs[:2], Prefix: fresh()}
+	return Config{Server: redisconn.Server{Mode: redisconn.Cluster, Addresses: c.Addrs[:2]}, Prefix: fresh()}
 }
 
 // load draws one token after the other of many buckets, until it is ended, and then tells of it.
@@ -190,7 +191,7 @@ func elsewhereThan(t *testing.T, c *redistest.Cluster, s *Source, than *redistes
 func TestSentinelFailover(t *testing.T) {
 	fleet := redistest.StartSentinel(t, 1)
 	rec := &counts{}
-	cfg := Config{Mode: Sentinel, Addresses: fleet.Addrs, Master: fleet.Name, Prefix: fresh()}
+	cfg := Config{Server: redisconn.Server{Mode: redisconn.Sentinel, Addresses: fleet.Addrs, Master: fleet.Name}, Prefix: fresh()}
 	s := open(t, cfg, 200*time.Millisecond, Deps{Recorder: rec})
 	const keys = 20
 	name := named(t, s, "k0")

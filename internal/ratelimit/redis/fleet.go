@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/oncegate/oncegate/internal/redisconn"
 )
 
 // fleet knows the servers: one, or the one that the sentinels call the primary, or those of a cluster.
@@ -17,7 +19,7 @@ type fleet struct {
 
 func newFleet(s *Source) *fleet {
 	f := &fleet{source: s}
-	if s.cfg.Mode == Cluster {
+	if s.cfg.Mode == redisconn.Cluster {
 		f.cluster = newCluster(s)
 	}
 	return f
@@ -31,14 +33,14 @@ func (f *fleet) find(ctx context.Context) error {
 		return f.cluster.find(ctx)
 	case f.single.Load() != nil:
 		return nil
-	case cfg.Mode == Sentinel:
-		client, err := cfg.server().Sentinels(ctx, cfg.bounds())
+	case cfg.Mode == redisconn.Sentinel:
+		client, err := cfg.Server.Sentinels(ctx, cfg.bounds())
 		if err == nil {
 			f.single.Store(newNode(f.source, client))
 		}
 		return err
 	}
-	f.single.Store(newNode(f.source, goredis.NewClient(cfg.server().Options(cfg.Addresses[0], cfg.bounds()))))
+	f.single.Store(newNode(f.source, goredis.NewClient(cfg.Server.Options(cfg.Addresses[0], cfg.bounds()))))
 	return nil
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/oncegate/oncegate/internal/ratelimit"
 	"github.com/oncegate/oncegate/internal/ratelimit/leases"
+	"github.com/oncegate/oncegate/internal/redisconn"
 	"github.com/oncegate/oncegate/internal/redistest"
 )
 
@@ -27,11 +28,11 @@ var prefixes atomic.Int64
 func fresh() string { return fmt.Sprintf("t%d", prefixes.Add(1)) }
 
 func single(s *redistest.Server) Config {
-	return Config{Mode: Single, Addresses: []string{s.Addr}, Prefix: fresh()}
+	return Config{Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{s.Addr}}, Prefix: fresh()}
 }
 
 func through(p *redistest.Proxy) Config {
-	return Config{Mode: Single, Addresses: []string{p.Addr}, Prefix: fresh()}
+	return Config{Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{p.Addr}}, Prefix: fresh()}
 }
 
 // patient is for tests of something else than time, on a machine that may be busy.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/oncegate/oncegate/internal/ratelimit/leases"
+	"github.com/oncegate/oncegate/internal/redisconn"
 	"github.com/oncegate/oncegate/internal/redistest"
 )
 
@@ -26,12 +27,12 @@ func logger(p *pages) *slog.Logger { return slog.New(p) }
 
 func TestConfigIsValidated(t *testing.T) {
 	for want, cfg := range map[string]Config{
-		"mode":     {Mode: "ring", Addresses: []string{"a:1"}, Prefix: "p"},
-		"address":  {Mode: Single, Prefix: "p"},
-		"one":      {Mode: Single, Addresses: []string{"a:1", "b:1"}, Prefix: "p"},
-		"master":   {Mode: Sentinel, Addresses: []string{"a:1"}, Prefix: "p"},
-		"database": {Mode: Cluster, Addresses: []string{"a:1"}, Prefix: "p", Database: 1},
-		"prefix":   {Mode: Single, Addresses: []string{"a:1"}, Prefix: "a{b}"},
+		"mode":     {Server: redisconn.Server{Mode: "ring", Addresses: []string{"a:1"}}, Prefix: "p"},
+		"address":  {Server: redisconn.Server{Mode: redisconn.Single}, Prefix: "p"},
+		"one":      {Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{"a:1", "b:1"}}, Prefix: "p"},
+		"master":   {Server: redisconn.Server{Mode: redisconn.Sentinel, Addresses: []string{"a:1"}}, Prefix: "p"},
+		"database": {Server: redisconn.Server{Mode: redisconn.Cluster, Addresses: []string{"a:1"}, Database: 1}, Prefix: "p"},
+		"prefix":   {Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{"a:1"}}, Prefix: "a{b}"},
 	} {
 		if s, err := Open(t.Context(), cfg, Deps{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v %v", want, s, err)
@@ -47,7 +48,7 @@ func TestWrongSetupIsAnError(t *testing.T) {
 	}
 	clustered := redistest.Start(t, "--cluster-enabled", "yes")
 	at := func(s *redistest.Server, mode, password string) Config {
-		return Config{Mode: mode, Addresses: []string{s.Addr}, Password: password, Master: "m", Prefix: fresh()}
+		return Config{Server: redisconn.Server{Mode: mode, Addresses: []string{s.Addr}, Password: password, Master: "m"}, Prefix: fresh()}
 	}
 	taken := single(plain)
 	if _, err := plain.Do("SET", taken.Prefix+":rl1:secret", "of another program"); err != nil {
@@ -57,11 +58,11 @@ func TestWrongSetupIsAnError(t *testing.T) {
 		what, want string
 		cfg        Config
 	}{
-		{"no password", "check username and password", at(locked, Single, "")},
-		{"a wrong password", "check username and password", at(locked, Single, "hunter3")},
-		{"a node as a single server", "set mode to cluster", at(clustered, Single, "")},
-		{"a single server as a cluster", "set mode to single", at(plain, Cluster, "")},
-		{"a server as a sentinel", "no sentinel knows", at(plain, Sentinel, "")},
+		{"no password", "check username and password", at(locked, redisconn.Single, "")},
+		{"a wrong password", "check username and password", at(locked, redisconn.Single, "hunter3")},
+		{"a node as a single server", "set mode to cluster", at(clustered, redisconn.Single, "")},
+		{"a single server as a cluster", "set mode to single", at(plain, redisconn.Cluster, "")},
+		{"a server as a sentinel", "no sentinel knows", at(plain, redisconn.Sentinel, "")},
 		{"a prefix in use", "set prefix", taken},
 	} {
 		s, err := Open(t.Context(), c.cfg, Deps{})
@@ -189,7 +190,7 @@ func TestSilentServer(t *testing.T) {
 	}
 	defer l.Close()
 	begin := time.Now()
-	s, err := Open(t.Context(), Config{Mode: Single, Addresses: []string{l.Addr().String()}, Prefix: fresh()}, Deps{})
+	s, err := Open(t.Context(), Config{Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{l.Addr().String()}}, Prefix: fresh()}, Deps{})
 	if err != nil {
 		t.Fatal(err)
 	}

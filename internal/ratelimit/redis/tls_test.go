@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/oncegate/oncegate/internal/ratelimit/leases"
+	"github.com/oncegate/oncegate/internal/redisconn"
 	"github.com/oncegate/oncegate/internal/redistest"
 )
 
@@ -50,8 +51,8 @@ func TestTLS(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AddCert(web.Certificate())
 	cfg := Config{
-		Mode: Single, Addresses: []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}, Prefix: fresh(),
-		TLS: &tls.Config{RootCAs: roots},
+		Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}, TLS: &tls.Config{RootCAs: roots}},
+		Prefix: fresh(),
 	}
 	s := open(t, cfg, patient, Deps{})
 	if g := good(t, draw(t, s, leases.Draw{Name: named(t, s, "k"), Limit: slow, Want: 1})); g.Tokens != 1 {

@@ -153,7 +153,7 @@ func (n *node) look(ctx context.Context) (map[string]string, error) {
 const leastMajor, leastMinor = 6, 2
 
 func (s *Source) check(n *node, info map[string]string) error {
-	mode, clustered := info["redis_mode"], s.cfg.Mode == Cluster
+	mode, clustered := info["redis_mode"], s.cfg.Mode == redisconn.Cluster
 	switch {
 	case mode == "sentinel":
 		return fatal("%s is a sentinel: set mode to sentinel", n.addr)

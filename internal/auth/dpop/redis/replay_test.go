@@ -14,6 +14,7 @@ import (
 
 	"github.com/oncegate/oncegate/internal/auth/dpop"
 	"github.com/oncegate/oncegate/internal/auth/revoke/redis"
+	"github.com/oncegate/oncegate/internal/redisconn"
 	"github.com/oncegate/oncegate/internal/redistest"
 )
 
@@ -22,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var prefixes atomic.Int64
 
 func at(addr string) redis.Config {
-	return redis.Config{Mode: redis.Single, Addresses: []string{addr}, Prefix: fmt.Sprintf("p%d", prefixes.Add(1))}
+	return redis.Config{Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{addr}}, Prefix: fmt.Sprintf("p%d", prefixes.Add(1))}
 }
 
 func open(t testing.TB, cfg redis.Config) *Replays {

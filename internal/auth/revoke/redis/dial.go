@@ -23,7 +23,7 @@ func Check(ctx context.Context, cfg *Config) error {
 // Dial makes a client that repeats nothing by itself, for what else a fleet keeps; how long a call may take is its context's
 // matter. cfg has passed Check.
 func Dial(ctx context.Context, cfg Config) (goredis.UniversalClient, error) {
-	return cfg.server().Connect(ctx, bounds())
+	return cfg.Connect(ctx, bounds())
 }
 
 // errFatal marks what waiting doesn't heal.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/oncegate/oncegate/internal/auth/revoke"
+	"github.com/oncegate/oncegate/internal/redisconn"
 	"github.com/oncegate/oncegate/internal/redistest"
 )
 
@@ -111,7 +112,7 @@ func TestSentinelFailover(t *testing.T) {
 		t.Skip("a failover takes seconds")
 	}
 	fleet := redistest.StartSentinel(t, 1)
-	cfg := Config{Mode: Sentinel, Addresses: fleet.Addrs, Master: fleet.Name, Prefix: "t"}
+	cfg := Config{Server: redisconn.Server{Mode: redisconn.Sentinel, Addresses: fleet.Addrs, Master: fleet.Name}, Prefix: "t"}
 	a, b := newNode(t, cfg), newNode(t, cfg)
 	a.shares(jti("1"))
 	b.awaits("1")
@@ -130,7 +131,7 @@ func TestCluster(t *testing.T) {
 		t.Skip("a cluster takes seconds")
 	}
 	fleet := redistest.StartCluster(t, 3, 0)
-	cfg := Config{Mode: Cluster, Addresses: fleet.Addrs, Prefix: "t"}
+	cfg := Config{Server: redisconn.Server{Mode: redisconn.Cluster, Addresses: fleet.Addrs}, Prefix: "t"}
 	a, b := newNode(t, cfg), newNode(t, cfg)
 	a.shares(jti("1"))
 	b.awaits("1")
@@ -138,12 +139,12 @@ func TestCluster(t *testing.T) {
 
 func TestConfigIsValidated(t *testing.T) {
 	for want, cfg := range map[string]Config{
-		"mode":     {Mode: "ring", Addresses: []string{"a:1"}, Prefix: "p"},
-		"address":  {Mode: Single, Prefix: "p"},
-		"one":      {Mode: Single, Addresses: []string{"a:1", "b:1"}, Prefix: "p"},
-		"master":   {Mode: Sentinel, Addresses: []string{"a:1"}, Prefix: "p"},
-		"database": {Mode: Cluster, Addresses: []string{"a:1"}, Prefix: "p", Database: 1},
-		"prefix":   {Mode: Single, Addresses: []string{"a:1"}, Prefix: "a{b}"},
+		"mode":     {Server: redisconn.Server{Mode: "ring", Addresses: []string{"a:1"}}, Prefix: "p"},
+		"address":  {Server: redisconn.Server{Mode: redisconn.Single}, Prefix: "p"},
+		"one":      {Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{"a:1", "b:1"}}, Prefix: "p"},
+		"master":   {Server: redisconn.Server{Mode: redisconn.Sentinel, Addresses: []string{"a:1"}}, Prefix: "p"},
+		"database": {Server: redisconn.Server{Mode: redisconn.Cluster, Addresses: []string{"a:1"}, Database: 1}, Prefix: "p"},
+		"prefix":   {Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{"a:1"}}, Prefix: "a{b}"},
 	} {
 		if s, err := Open(t.Context(), cfg, Deps{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v %v", want, s, err)
@@ -156,17 +157,17 @@ func TestWrongSetupIsAnError(t *testing.T) {
 	plain, locked, clustered := redistest.Start(t), redistest.Start(t), redistest.Start(t, "--cluster-enabled", "yes")
 	do(t, locked, "CONFIG", "SET", "requirepass", "hunter2")
 	with := func(srv *redistest.Server, mode, password string) Config {
-		return Config{Mode: mode, Addresses: []string{srv.Addr}, Password: password, Master: "m", Prefix: "t"}
+		return Config{Server: redisconn.Server{Mode: mode, Addresses: []string{srv.Addr}, Password: password, Master: "m"}, Prefix: "t"}
 	}
 	for _, c := range []struct {
 		what, want string
 		cfg        Config
 	}{
-		{"no password", "check username and password", with(locked, Single, "")},
-		{"a wrong password", "check username and password", with(locked, Single, "hunter3")},
-		{"a node as a single server", "set mode to cluster", with(clustered, Single, "")},
-		{"a single server as a cluster", "set mode to single", with(plain, Cluster, "")},
-		{"a server as a sentinel", "no sentinel knows", with(plain, Sentinel, "")},
+		{"no password", "check username and password", with(locked, redisconn.Single, "")},
+		{"a wrong password", "check username and password", with(locked, redisconn.Single, "hunter3")},
+		{"a node as a single server", "set mode to cluster", with(clustered, redisconn.Single, "")},
+		{"a single server as a cluster", "set mode to single", with(plain, redisconn.Cluster, "")},
+		{"a server as a sentinel", "no sentinel knows", with(plain, redisconn.Sentinel, "")},
 	} {
 		s, err := Open(t.Context(), c.cfg, Deps{})
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "hunter") {
@@ -176,7 +177,7 @@ func TestWrongSetupIsAnError(t *testing.T) {
 			s.Close()
 		}
 	}
-	if s, err := Open(t.Context(), with(locked, Single, "hunter2"), Deps{}); err != nil {
+	if s, err := Open(t.Context(), with(locked, redisconn.Single, "hunter2"), Deps{}); err != nil {
 		t.Error(err)
 	} else {
 		s.Close()
@@ -209,7 +210,7 @@ func TestUnreachableIsNoError(t *testing.T) {
 	srv := redistest.Start(t)
 	srv.Kill()
 	for _, cfg := range []Config{
-		at(silent), at(srv.Addr), {Mode: Cluster, Addresses: []string{srv.Addr}, Prefix: "t"}, {Mode: Sentinel, Master: "m", Addresses: []string{srv.Addr, silent}, Prefix: "t"},
+		at(silent), at(srv.Addr), {Server: redisconn.Server{Mode: redisconn.Cluster, Addresses: []string{srv.Addr}}, Prefix: "t"}, {Server: redisconn.Server{Mode: redisconn.Sentinel, Master: "m", Addresses: []string{srv.Addr, silent}}, Prefix: "t"},
 	} {
 		log, began := &pages{}, time.Now()
 		s, err := Open(t.Context(), cfg, Deps{Log: logger(log)})

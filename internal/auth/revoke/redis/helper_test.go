@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/oncegate/oncegate/internal/auth/revoke"
+	"github.com/oncegate/oncegate/internal/redisconn"
 	"github.com/oncegate/oncegate/internal/redistest"
 )
 
@@ -24,7 +25,7 @@ var prefixes atomic.Int64
 
 // at gives a configuration under a prefix that nothing was written under.
 func at(addr string) Config {
-	return Config{Mode: Single, Addresses: []string{addr}, Prefix: fmt.Sprintf("t%d", prefixes.Add(1))}
+	return Config{Server: redisconn.Server{Mode: redisconn.Single, Addresses: []string{addr}}, Prefix: fmt.Sprintf("t%d", prefixes.Add(1))}
 }
 
 func open(t *testing.T, cfg Config) *Store {

@@ -26,6 +26,7 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/oncegate/oncegate/internal/auth/revoke"
+	"github.com/oncegate/oncegate/internal/redisconn"
 )
 
 var (
@@ -85,7 +86,7 @@ func (s *Store) survey(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.cfg.Mode != Cluster {
+	if s.cfg.Mode != redisconn.Cluster {
 		if text, err := client.Info(ctx, "server").Result(); err == nil && strings.Contains(text, "redis_mode:cluster") {
 			return fmt.Errorf("%w: the server is a node of a cluster: set mode to cluster", errFatal)
 		}
