@@ -57,7 +57,7 @@ func (ex *exchange) check() error {
 	h := &ex.ctx.Request.Header
 	method, target, proto, raw := h.Method(), h.RequestURI(), h.Protocol(), h.RawHeaders()
 	ex.req.begin(method, int64(ex.edge.limits.body))
-	err := ex.req.head.Check(method, target, proto, raw, wire.Limits{Headers: ex.edge.limits.headers})
+	err := ex.req.Head.Check(method, target, proto, raw, wire.Limits{Headers: ex.edge.limits.headers})
 	if err == nil && ex.conn.bad {
 		err = wire.BadRequest
 	}
@@ -71,7 +71,7 @@ func (ex *exchange) check() error {
 		ex.giveUp()
 		return pipeline.Misdirected
 	}
-	head := &ex.req.head
+	head := &ex.req.Head
 	if size := len(method) + len(target) + len(proto) + len("  \r\n") + max(len(raw), len("\r\n")); size != ex.conn.head {
 		ex.close() // fasthttp took other bytes for the head than we gave it: the rest can't be trusted
 	}
@@ -96,11 +96,11 @@ func (ex *exchange) giveUp() {
 
 // identify finds out who asks, as far as proxies can be believed, and what the request is called.
 func (ex *exchange) identify() {
-	from := ex.edge.proxies.Resolve(ex.Peer.Addr(), &ex.req.head.Fields)
+	from := ex.edge.proxies.Resolve(ex.Peer.Addr(), &ex.req.Head.Fields)
 	ex.ClientIP = from.Client
 	ex.Hops, ex.Asked = from.Chain, from.Host
 	ex.Secure = ex.conn.secure || from.Proto == "https"
-	if id := ex.req.head.Get("X-Request-Id"); wire.ValidRequestID(id) && ex.req.head.Count("X-Request-Id") == 1 {
+	if id := ex.req.Head.Get("X-Request-Id"); wire.ValidRequestID(id) && ex.req.Head.Count("X-Request-Id") == 1 {
 		ex.ID = id
 	} else {
 		ex.ID = wire.AppendRequestID(ex.id[:0])

@@ -24,7 +24,7 @@ func (e *Edge) unreadable(ctx *fasthttp.RequestCtx, err error) {
 	defer e.rescue(ctx, c)
 	ex := e.begin(ctx, c)
 	ex.req.begin(c.method(), 0)
-	ex.req.head.Reset()
+	ex.req.Head.Reset()
 	ex.identify()
 	ex.giveUp()
 	ctx.Response.SkipBody = ex.isHead()

@@ -51,7 +51,7 @@ func (ex *exchange) renderSpliced() bool {
 
 func (ex *exchange) fast() *fasthttp.Response { return ex.resp.fast }
 
-func (ex *exchange) isHead() bool { return string(ex.req.method) == "HEAD" }
+func (ex *exchange) isHead() bool { return string(ex.req.Verb) == "HEAD" }
 
 // clean removes what belongs to the upstream's connection, sets our request id, and makes sure of a Date (RFC 9110 section
 // 6.6.1).
@@ -124,7 +124,7 @@ func (ex *exchange) prepareStream() {
 	if fast.BodyStream() == nil {
 		return
 	}
-	if s.size < 0 && ex.req.head.HTTP10() {
+	if s.size < 0 && ex.req.Head.HTTP10() {
 		s.framing = framedByClose
 		fast.Header.SetContentLength(0)
 		fast.Header.Del("Content-Length")

@@ -4,63 +4,36 @@ import (
 	"bytes"
 	"io"
 
+	"github.com/oncegate/oncegate/internal/edge"
 	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/wire"
 )
 
 // request is pipeline.Request over the bytes that came in.
 type request struct {
-	ex     *exchange
-	head   wire.Head
-	method []byte
-	limit  int64 // of the body
-	buf    []byte
-	owned  bool             // buf is ours and counts against the budget; else it lies in the connection's spare bytes
-	whole  bool             // buf is all of the body
-	at     int              // how much of buf the reader has given
-	struck []pipeline.Names // what was stripped from the head, and has no business in trailers either
+	edge.View
+	ex    *exchange
+	buf   []byte
+	owned bool // buf is ours and counts against the budget; else it lies in the connection's spare bytes
+	whole bool // buf is all of the body
+	at    int  // how much of buf the reader has given
 }
 
 func (r *request) begin(method []byte, limit int64) {
-	r.method, r.limit = method, limit
-	r.buf, r.owned, r.whole, r.at, r.struck = nil, false, false, 0, r.struck[:0]
+	r.Renew(method, limit)
+	r.buf, r.owned, r.whole, r.at = nil, false, false, 0
 }
 
 func (r *request) end() {
 	if r.owned {
 		r.ex.edge.memory.Free(r.buf)
 	}
-	r.buf, r.method = nil, nil
-}
-
-func (r *request) Method() []byte                   { return r.method }
-func (r *request) Host() []byte                     { return r.head.Host() }
-func (r *request) Authority() []byte                { return r.head.Authority() }
-func (r *request) Path() []byte                     { return r.head.Path() }
-func (r *request) Query() []byte                    { return r.head.Query() }
-func (r *request) Header(name string) []byte        { return r.head.Get(name) }
-func (r *request) Fields() int                      { return r.head.Len() }
-func (r *request) Field(i int) (name, value []byte) { return r.head.At(i) }
-func (r *request) ContentLength() int64             { return r.head.ContentLength() }
-func (r *request) LimitBody(max int64)              { r.limit = max }
-
-// Strip drops every field that names holds, in trailers too.
-func (r *request) Strip(names pipeline.Names) {
-	r.struck = append(r.struck, names)
-	if set, ok := names.(*wire.Names); ok {
-		r.head.DropNames(set)
-		return
-	}
-	for i := range r.head.Len() {
-		if name, _ := r.head.At(i); name != nil && names.Has(name) {
-			r.head.Drop(i)
-		}
-	}
+	r.buf, r.Verb = nil, nil
 }
 
 // Body reads the content: what is buffered first, the rest from the connection.
 func (r *request) Body() io.Reader {
-	if r.head.ContentLength() == 0 {
+	if r.Head.ContentLength() == 0 {
 		return nil
 	}
 	r.at = 0
@@ -85,7 +58,7 @@ func (b *reader) Read(p []byte) (int, error) {
 // read takes content from the connection, at most up to the limit.
 func (r *request) read(p []byte) (int, error) {
 	c := r.ex.conn
-	room := r.limit - c.body.taken
+	room := r.Limit - c.body.taken
 	if c.body.kind == bodySized && c.body.left > room {
 		return 0, pipeline.TooLarge
 	}
@@ -129,23 +102,20 @@ func (r *request) takeTrailers() {
 		r.ex.RequestTrailers = &pipeline.Trailers{}
 	}
 	r.ex.conn.body.chunks.each(func(name, value []byte) {
-		for _, names := range r.struck {
-			if names.Has(name) {
-				return
-			}
+		if !r.Strips(name) {
+			r.ex.RequestTrailers.Add(string(name), string(value))
 		}
-		r.ex.RequestTrailers.Add(string(name), string(value))
 	})
 	r.ex.conn.body.chunks.trailers = nil
 }
 
 // Buffer takes the whole body into memory. Content that came together with the head is used where it lies.
 func (r *request) Buffer(max int64) ([]byte, error) {
-	length := r.head.ContentLength()
+	length := r.Head.ContentLength()
 	switch {
 	case length == 0:
 		return nil, nil
-	case length > min(max, r.limit):
+	case length > min(max, r.Limit):
 		return nil, pipeline.TooLarge
 	case r.whole:
 		return r.upTo(max)
@@ -170,7 +140,7 @@ func (r *request) upTo(max int64) ([]byte, error) {
 // collect reads to the end, or to just above max: then what was read stays and Body begins with it.
 func (r *request) collect(max int64) (err error) {
 	r.owned = true
-	r.buf, err = r.ex.edge.memory.Collect(r.buf, (*content)(r), r.head.ContentLength(), min(max, r.limit))
+	r.buf, err = r.ex.edge.memory.Collect(r.buf, (*content)(r), r.Head.ContentLength(), min(max, r.Limit))
 	r.whole = err == nil
 	return err
 }
@@ -182,10 +152,10 @@ func (c *content) Read(p []byte) (int, error) { return (*request)(c).read(p) }
 
 // Buffered gives the body when it is in memory, which a short one usually is from the start.
 func (r *request) Buffered() (body []byte, whole bool) {
-	if r.head.ContentLength() == 0 {
+	if r.Head.ContentLength() == 0 {
 		return nil, true
 	}
-	if !r.whole && r.buf == nil && r.head.ContentLength() <= r.limit {
+	if !r.whole && r.buf == nil && r.Head.ContentLength() <= r.Limit {
 		if content, ok := r.ex.conn.body.whole(r.ex.conn); ok {
 			r.buf, r.whole = content, true
 		}

@@ -33,7 +33,7 @@ type splice struct {
 // connection and checked byte by byte, with a Content-Length that is the body's. Both are copied. False: the answer has to
 // be given field by field.
 func (r *response) Splice(status int, head, body []byte) bool {
-	if len(head) > spliceHead || len(body) > spliceBody || r.ex.isHead() || r.ex.req.head.HTTP10() || bodyless(status) {
+	if len(head) > spliceHead || len(body) > spliceBody || r.ex.isHead() || r.ex.req.Head.HTTP10() || bodyless(status) {
 		return false
 	}
 	if len(head) <= len("HTTP/1.1 200 ") || head[len("HTTP/1.1 200")] != ' ' {
@@ -215,7 +215,7 @@ func (ex *exchange) writeSpliced() bool {
 	copy(s.buf[from:], s.buf[:s.head])
 	copy(s.buf[from+s.head:], s.extra)
 	var now time.Time
-	if string(ex.req.method) == "GET" { // nothing waits between the upstream's answer and ours
+	if string(ex.req.Verb) == "GET" { // nothing waits between the upstream's answer and ours
 		now = ex.Attempt.At
 	}
 	_, _ = c.writeAt(s.buf[from:], now) // an error is noted as failed

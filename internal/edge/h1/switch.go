@@ -58,8 +58,8 @@ func (ex *exchange) writeSwitch() bool {
 // tunnel takes the exchange off fasthttp's request, whose bytes it copies.
 func (ex *exchange) tunnel() *tunnel {
 	c := ex.conn
-	ex.req.head.Own()
-	ex.req.method = []byte("GET")
+	ex.req.Head.Own()
+	ex.req.Verb = []byte("GET")
 	ex.Hops, ex.Asked = bytes.Clone(ex.Hops), bytes.Clone(ex.Asked)
 	if len(ex.ID) > 0 && &ex.ID[0] != &ex.id[0] {
 		ex.ID = bytes.Clone(ex.ID)

@@ -12,7 +12,7 @@ import (
 
 // Body reads the content: what is buffered first, the rest from the stream.
 func (r *request) Body() io.Reader {
-	if r.head.ContentLength() == 0 {
+	if r.Head.ContentLength() == 0 {
 		return nil
 	}
 	r.at = 0
@@ -42,13 +42,13 @@ func (r *request) read(p []byte) (int, error) {
 	if r.over != nil {
 		return 0, r.over
 	}
-	if n := r.head.ContentLength(); n > r.limit {
+	if n := r.Head.ContentLength(); n > r.Limit {
 		return 0, pipeline.TooLarge
 	}
 	if len(p) == 0 {
 		return 0, nil
 	}
-	room := r.limit - r.taken
+	room := r.Limit - r.taken
 	if room > 0 {
 		return r.receive(p[:min(int64(len(p)), room)])
 	}
@@ -96,7 +96,7 @@ func (r *request) takeTrailers() bool {
 			continue
 		case !wire.TrailerAllowed([]byte(name)):
 			return false
-		case strings.Contains(name, "_") || r.strips(name):
+		case strings.Contains(name, "_") || r.Strips([]byte(name)):
 			continue // '_' is dropped from heads, too
 		}
 		for _, value := range values {
@@ -104,15 +104,6 @@ func (r *request) takeTrailers() bool {
 		}
 	}
 	return true
-}
-
-func (r *request) strips(name string) bool {
-	for _, names := range r.struck {
-		if names.Has([]byte(name)) {
-			return true
-		}
-	}
-	return false
 }
 
 // ended is the refusal for how a body ended.
@@ -128,11 +119,11 @@ func ended(err error) error {
 
 // Buffer takes the whole body into memory.
 func (r *request) Buffer(max int64) ([]byte, error) {
-	length := r.head.ContentLength()
+	length := r.Head.ContentLength()
 	switch {
 	case length == 0:
 		return nil, nil
-	case length > min(max, r.limit):
+	case length > min(max, r.Limit):
 		return nil, pipeline.TooLarge
 	case !r.whole:
 		if err := r.collect(max); err != nil {
@@ -148,7 +139,7 @@ func (r *request) Buffer(max int64) ([]byte, error) {
 // collect reads to the end, or to just above max: then what was read stays and Body begins with it.
 func (r *request) collect(max int64) (err error) {
 	r.collects = true
-	r.buf, err = r.ex.edge.memory.Collect(r.buf, (*content)(r), r.head.ContentLength(), min(max, r.limit))
+	r.buf, err = r.ex.edge.memory.Collect(r.buf, (*content)(r), r.Head.ContentLength(), min(max, r.Limit))
 	r.collects, r.whole = false, err == nil
 	return err
 }
@@ -160,7 +151,7 @@ func (c *content) Read(p []byte) (int, error) { return (*request)(c).read(p) }
 
 // Buffered gives the body when it is in memory.
 func (r *request) Buffered() (body []byte, whole bool) {
-	if r.head.ContentLength() == 0 {
+	if r.Head.ContentLength() == 0 {
 		return nil, true
 	}
 	if !r.whole {

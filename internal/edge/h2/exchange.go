@@ -112,11 +112,11 @@ func (ex *exchange) run() (err error) {
 
 // identify finds out who asks, as far as proxies can be believed, and what the request is called.
 func (ex *exchange) identify() {
-	from := ex.edge.proxies.Resolve(ex.Peer.Addr(), &ex.req.head.Fields)
+	from := ex.edge.proxies.Resolve(ex.Peer.Addr(), &ex.req.Head.Fields)
 	ex.ClientIP = from.Client
 	ex.Hops, ex.Asked = from.Chain, from.Host
 	ex.Secure = ex.TLS != nil || from.Proto == "https"
-	if id := ex.req.head.Get("X-Request-Id"); wire.ValidRequestID(id) && ex.req.head.Count("X-Request-Id") == 1 {
+	if id := ex.req.Head.Get("X-Request-Id"); wire.ValidRequestID(id) && ex.req.Head.Count("X-Request-Id") == 1 {
 		ex.ID = id
 	} else {
 		ex.ID = wire.AppendRequestID(ex.id[:0])

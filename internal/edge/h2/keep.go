@@ -4,7 +4,7 @@ import "io"
 
 // Keep has what is read from now on be in memory when it was read to its end, as long as it is not above max: a body that goes on
 // while it comes can then be sent again.
-func (r *request) Keep(max int64) { r.keeps = min(max, r.limit) }
+func (r *request) Keep(max int64) { r.keeps = min(max, r.Limit) }
 
 func (r *request) keep(b []byte) {
 	if r.keeps == 0 || r.collects {

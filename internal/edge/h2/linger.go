@@ -16,7 +16,7 @@ const (
 // lingers reports that the client was refused while it is still sending. net/http resets such a stream as soon as its answer
 // has ended, which clients must not take for the loss of the answer (RFC 9113 8.1), and some do: curl before version 8.
 func (ex *exchange) lingers() bool {
-	return ex.resp.final >= 400 && ex.req.head.ContentLength() != 0 && ex.req.over != io.EOF && !ex.calls()
+	return ex.resp.final >= 400 && ex.req.Head.ContentLength() != 0 && ex.req.over != io.EOF && !ex.calls()
 }
 
 // linger sends the answer but for its end, and takes what comes until the client has noticed.

@@ -124,7 +124,7 @@ func (ex *exchange) send() bool {
 		return false
 	}
 	ex.clean()
-	silent := string(ex.req.method) == http.MethodHead || bodyless(r.status)
+	silent := string(ex.req.Verb) == http.MethodHead || bodyless(r.status)
 	ex.setLength(silent)
 	ex.head()
 	ex.out.WriteHeader(r.status)

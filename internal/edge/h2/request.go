@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/oncegate/oncegate/internal/edge"
 	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/wire"
 )
@@ -12,12 +13,10 @@ import (
 // request is pipeline.Request over net/http's. Its head is written down as the lines that an HTTP/1.1 client would have sent,
 // so that one set of rules judges both.
 type request struct {
+	edge.View
 	ex       *exchange
-	head     wire.Head
-	method   []byte
 	target   []byte
 	raw      []byte // the lines
-	limit    int64  // of the body
 	taken    int64  // bytes of content so far
 	over     error  // how the body ended; nil: not yet
 	buf      []byte
@@ -26,7 +25,6 @@ type request struct {
 	keeps    int64 // what is read is kept up to so many bytes
 	at       int   // how much of buf the reader has given
 	pauses   *pauses
-	struck   []pipeline.Names // what was stripped from the head, and has no business in trailers either
 }
 
 const (
@@ -36,9 +34,9 @@ const (
 
 // begin writes the head down and checks it.
 func (r *request) begin(q *http.Request, lim *limits) error {
-	r.method, r.target = append(r.method[:0], q.Method...), append(r.target[:0], q.RequestURI...)
-	r.limit, r.taken, r.over, r.whole, r.at, r.pauses, r.keeps = lim.body, 0, nil, false, 0, nil, 0
-	r.struck = r.struck[:0]
+	r.Renew(append(r.Verb[:0], q.Method...), lim.body)
+	r.target = append(r.target[:0], q.RequestURI...)
+	r.taken, r.over, r.whole, r.at, r.pauses, r.keeps = 0, nil, false, 0, nil, 0
 	r.buf = nil
 	if q.ContentLength == 0 {
 		r.over = io.EOF
@@ -52,8 +50,8 @@ func (r *request) begin(q *http.Request, lim *limits) error {
 		}
 	}
 	r.raw = appendLines(r.raw[:0], q)
-	err := r.head.Check(r.method, r.target, http11, r.raw, wire.Limits{Headers: lim.headers})
-	if size := len(r.method) + len(r.target) + len("  HTTP/1.1\r\n") + len(r.raw); size > lim.header {
+	err := r.Head.Check(r.Verb, r.target, http11, r.raw, wire.Limits{Headers: lim.headers})
+	if size := len(r.Verb) + len(r.target) + len("  HTTP/1.1\r\n") + len(r.raw); size > lim.header {
 		err = wire.HeaderTooLarge // first, as an HTTP/1.1 edge reads no further
 	}
 	if err == nil && (!agrees(q) || r.target[0] != '/') { // :path is a path, never a URI (RFC 9113 8.3.1)
@@ -114,30 +112,5 @@ func (r *request) end() {
 	}
 	if cap(r.target) > maxKept {
 		r.target = nil
-	}
-}
-
-func (r *request) Method() []byte                   { return r.method }
-func (r *request) Host() []byte                     { return r.head.Host() }
-func (r *request) Authority() []byte                { return r.head.Authority() }
-func (r *request) Path() []byte                     { return r.head.Path() }
-func (r *request) Query() []byte                    { return r.head.Query() }
-func (r *request) Header(name string) []byte        { return r.head.Get(name) }
-func (r *request) Fields() int                      { return r.head.Len() }
-func (r *request) Field(i int) (name, value []byte) { return r.head.At(i) }
-func (r *request) ContentLength() int64             { return r.head.ContentLength() }
-func (r *request) LimitBody(max int64)              { r.limit = max }
-
-// Strip drops every field that names holds, in trailers too.
-func (r *request) Strip(names pipeline.Names) {
-	r.struck = append(r.struck, names)
-	if set, ok := names.(*wire.Names); ok {
-		r.head.DropNames(set)
-		return
-	}
-	for i := range r.head.Len() {
-		if name, _ := r.head.At(i); name != nil && names.Has(name) {
-			r.head.Drop(i)
-		}
 	}
 }
