@@ -77,7 +77,8 @@ func TestSlowClientsBlockNobody(t *testing.T) {
 	clear := openTwins(t, cfg, h)
 	cfg.TLS = &edge.TLSConfig{Certificates: []edge.CertificateConfig{edge.CertificateFor(t)}}
 	secure := openTwins(t, cfg, h)
-	before := max(clear.firstBytes(t, false), secure.firstBytes(t, true))
+	cfg.TLS = nil
+	calm := openTwins(t, cfg, h) // no slow client ever comes here
 
 	stop, ended := make(chan struct{}), make(chan struct{})
 	var dripping []drip
@@ -109,17 +110,19 @@ func TestSlowClientsBlockNobody(t *testing.T) {
 		defer close(ended)
 		trickle(dripping, stop)
 	}()
-	var got time.Duration
-	for range 3 { // a busy machine is not the gateway's fault
-		if got = max(clear.firstBytes(t, false), secure.firstBytes(t, true)); got < max(50*time.Millisecond, 3*before) {
+	var got, beside time.Duration
+	for range 5 { // a busy machine is not the gateway's fault
+		beside = calm.firstBytes(t, false)
+		got = max(clear.firstBytes(t, false), secure.firstBytes(t, true))
+		if beside = max(beside, calm.firstBytes(t, false)); got < max(50*time.Millisecond, 3*beside) {
 			break
 		}
 	}
 	close(stop)
 	<-ended
-	t.Logf("99 of 100 within %v, %v without slow clients", got, before)
-	if got >= max(50*time.Millisecond, 3*before) {
-		t.Errorf("99 of 100 within %v, %v without slow clients", got, before)
+	t.Logf("99 of 100 within %v, %v beside it without slow clients", got, beside)
+	if got >= max(50*time.Millisecond, 3*beside) {
+		t.Errorf("99 of 100 within %v, %v beside it without slow clients", got, beside)
 	}
 }
 
