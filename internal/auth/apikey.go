@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
+	"github.com/oncegate/oncegate/internal/units"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -117,10 +118,10 @@ func newAPIKey(list string, row *APIKeyRow) (*apiKey, error) {
 	if k.networks, err = parseNetworks(row.CIDR); err != nil {
 		return nil, err
 	}
-	if k.notBefore, err = parseInstant(row.NotBefore); err != nil {
+	if k.notBefore, err = units.Instant(row.NotBefore); err != nil {
 		return nil, err
 	}
-	if k.expires, err = parseInstant(row.Expires); err != nil {
+	if k.expires, err = units.Instant(row.Expires); err != nil {
 		return nil, err
 	}
 	k.client = pipeline.Client{Identity: KeyIdentity(list, row.ID), Subject: row.ID, Issuer: list, Claims: k.claims}
@@ -189,21 +190,6 @@ func parseDigest(text string) (d digest, err error) {
 		return d, fmt.Errorf("sha256 is not %d hex digits", hex.EncodedLen(len(d)))
 	}
 	return d, nil
-}
-
-// parseInstant reads a date, which begins at midnight UTC, or a time of RFC 3339. "" is no bound.
-func parseInstant(text string) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if t, err := time.Parse(time.DateOnly, text); err == nil {
-		return t, nil
-	}
-	t, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return t, fmt.Errorf("%q is not a time such as 2027-01-31 or 2027-01-31T08:00:00Z", text)
-	}
-	return t, nil
 }
 
 // isKeyName reports whether a text can name a list or a key.

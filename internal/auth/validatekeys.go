@@ -70,8 +70,8 @@ func (r *APIKeyRow) validate(p units.Problems) {
 		}
 	}
 	validateNetworks(r.CIDR, p.Key("cidr"))
-	from, errFrom := parseInstant(r.NotBefore)
-	until, errUntil := parseInstant(r.Expires)
+	from, errFrom := units.Instant(r.NotBefore)
+	until, errUntil := units.Instant(r.Expires)
 	if errFrom != nil {
 		p.Key("not_before").Add("%s", errFrom)
 	}

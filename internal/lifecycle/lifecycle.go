@@ -7,7 +7,6 @@ package lifecycle
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -34,11 +33,11 @@ type Recorder interface {
 
 // Validate checks dates and link.
 func (c *Config) Validate(p units.Problems) {
-	deprecated, err := parseDate(c.Deprecated)
+	deprecated, err := units.Instant(c.Deprecated)
 	if err != nil {
 		p.Key("deprecated").Add("%s", err)
 	}
-	sunset, err := parseDate(c.Sunset)
+	sunset, err := units.Instant(c.Sunset)
 	if err != nil {
 		p.Key("sunset").Add("%s", err)
 	}
@@ -70,32 +69,18 @@ func (c *Config) Words() string {
 
 // Ended reports that the route answers 410.
 func (c *Config) Ended(now time.Time) bool {
-	sunset, err := parseDate(c.Sunset)
+	sunset, err := units.Instant(c.Sunset)
 	return c.AfterSunset == "gone" && err == nil && !sunset.IsZero() && !now.Before(sunset)
-}
-
-func parseDate(text string) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if t, err := time.Parse(time.DateOnly, text); err == nil {
-		return t, nil
-	}
-	t, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return t, fmt.Errorf("%q is not a time such as 2027-01-31 or 2027-01-31T08:00:00Z", text)
-	}
-	return t, nil
 }
 
 // New makes the layer of a route. rec may be nil.
 func New(cfg Config, route string, rec Recorder) (pipeline.Layer, error) {
 	v := &version{name: cfg.Name, route: route, rec: rec}
-	deprecated, err := parseDate(cfg.Deprecated)
+	deprecated, err := units.Instant(cfg.Deprecated)
 	if err != nil {
 		return nil, err
 	}
-	sunset, err := parseDate(cfg.Sunset)
+	sunset, err := units.Instant(cfg.Sunset)
 	if err != nil {
 		return nil, err
 	}

@@ -142,25 +142,13 @@ func (r *retrier) repeatable(x *pipeline.Exchange) bool {
 	return false
 }
 
-// keepBody reads a short body now, so that it can be sent again. The time it takes is the client's, not the deadline's.
+// keepBody reads a short body now, so that it can be sent again.
 func keepBody(x *pipeline.Exchange) error {
 	if x.Calls() {
 		keepStream(x)
 		return nil
 	}
-	n := x.Request.ContentLength()
-	if n <= 0 || n > keptBody {
-		return nil
-	}
-	if _, whole := x.Request.Buffered(); whole {
-		return nil
-	}
-	start := time.Now()
-	_, err := x.Request.Buffer(keptBody)
-	if err == nil && !x.Deadline.IsZero() {
-		x.Deadline = x.Deadline.Add(time.Since(start))
-	}
-	return err
+	return x.KeepBody(keptBody)
 }
 
 // why gives the word of a failure that may be tried again, or "". effect is that of the last try alone.

@@ -133,19 +133,10 @@ func (f *fallback) Serve(ctx context.Context, x *pipeline.Exchange) error {
 
 // keepBody reads a short body of a request that may be sent again. The time it takes is the client's, not the deadline's.
 func (f *fallback) keepBody(x *pipeline.Exchange) error {
-	n := x.Request.ContentLength()
-	if n <= 0 || n > keptBody || x.Keyed || !repeatable(x) {
+	if x.Keyed || !repeatable(x) {
 		return nil
 	}
-	if _, whole := x.Request.Buffered(); whole {
-		return nil
-	}
-	start := time.Now()
-	_, err := x.Request.Buffer(keptBody)
-	if err == nil && !x.Deadline.IsZero() {
-		x.Deadline = x.Deadline.Add(time.Since(start))
-	}
-	return err
+	return x.KeepBody(keptBody)
 }
 
 // follow keeps the exchange's effect: what the first upstream may have done is not undone by an answer from elsewhere.

@@ -161,3 +161,22 @@ func again[T comparable, P interface {
 		t.Fatalf("%T %q prints as %s, which reads as %v, %v", v, text, shown, back, err)
 	}
 }
+
+func TestInstant(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                          "0001-01-01T00:00:00Z",
+		"2027-01-31":                "2027-01-31T00:00:00Z",
+		"2027-01-31T08:00:00Z":      "2027-01-31T08:00:00Z",
+		"2027-01-31T08:00:00+02:00": "2027-01-31T06:00:00Z",
+	} {
+		got, err := Instant(text)
+		if err != nil || got.UTC().Format(time.RFC3339) != want {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"2027-02-30", "31.1.2027", "2027-01-31 08:00:00", "tomorrow", "2027-01-31T08:00:00"} {
+		if got, err := Instant(text); err == nil {
+			t.Errorf("%q is taken as %v", text, got)
+		}
+	}
+}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"github.com/oncegate/oncegate/internal/redisconn"
 )
@@ -19,9 +17,6 @@ func fatal(format string, args ...any) error {
 
 func isFatal(err error) bool { return errors.Is(err, errFatal) }
 
-// The oldest Redis whose commands the scripts use: SET ... PXAT.
-const leastMajor, leastMinor = 6, 2
-
 // check says what makes a server unfit for records.
 func (s *Store) check(n *node, info map[string]string) error {
 	mode, clustered := info["redis_mode"], s.cfg.Mode == redisconn.Cluster
@@ -32,23 +27,13 @@ func (s *Store) check(n *node, info map[string]string) error {
 		return fatal("%s is a node of a cluster: set mode to cluster", n.addr)
 	case mode == "standalone" && clustered:
 		return fatal("%s is not a node of a cluster: set mode to single or sentinel", n.addr)
-	case tooOld(info["redis_version"]):
-		return fatal("%s is Redis %s: at least %d.%d is needed", n.addr, info["redis_version"], leastMajor, leastMinor)
+	case redisconn.TooOld(info["redis_version"]):
+		return fatal("%s is Redis %s: at least %d.%d is needed", n.addr, info["redis_version"], redisconn.LeastMajor, redisconn.LeastMinor)
 	case policy != "" && policy != "noeviction":
 		return fatal("%s evicts records when its memory is full (maxmemory-policy %s), and writes would be executed twice: set maxmemory-policy to noeviction",
 			n.addr, policy)
 	}
 	return nil
-}
-
-func tooOld(version string) bool {
-	parts := strings.SplitN(version, ".", 3)
-	if len(parts) < 2 {
-		return false // nobody knows
-	}
-	major, err1 := strconv.Atoi(parts[0])
-	minor, err2 := strconv.Atoi(parts[1])
-	return err1 == nil && err2 == nil && (major < leastMajor || major == leastMajor && minor < leastMinor)
 }
 
 // warn tells once of what makes a server less safe than it should be.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -149,9 +148,6 @@ func (n *node) look(ctx context.Context) (map[string]string, error) {
 	return fields, nil
 }
 
-// The oldest Redis that the scripts are tested with.
-const leastMajor, leastMinor = 6, 2
-
 func (s *Source) check(n *node, info map[string]string) error {
 	mode, clustered := info["redis_mode"], s.cfg.Mode == redisconn.Cluster
 	switch {
@@ -166,19 +162,9 @@ func (s *Source) check(n *node, info map[string]string) error {
 		s.log.Warn("redis evicts any key when its memory is full, and a limit that is evicted begins anew: set maxmemory-policy to noeviction or volatile-ttl",
 			"server", n.addr, "maxmemory_policy", policy)
 	}
-	if version := info["redis_version"]; tooOld(version) {
+	if version := info["redis_version"]; redisconn.TooOld(version) {
 		s.log.Warn("redis is older than the scripts of limits are tested with", "server", n.addr, "version", version,
-			"least", fmt.Sprintf("%d.%d", leastMajor, leastMinor))
+			"least", fmt.Sprintf("%d.%d", redisconn.LeastMajor, redisconn.LeastMinor))
 	}
 	return nil
-}
-
-func tooOld(version string) bool {
-	parts := strings.SplitN(version, ".", 3)
-	if len(parts) < 2 {
-		return false // nobody knows
-	}
-	major, err1 := strconv.Atoi(parts[0])
-	minor, err2 := strconv.Atoi(parts[1])
-	return err1 == nil && err2 == nil && (major < leastMajor || major == leastMajor && minor < leastMinor)
 }
