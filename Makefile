@@ -17,8 +17,8 @@ demo: build ## gateway.yaml in front of sample services, with curl lines to try
 	./gateway demo
 
 test: ## installs what the tests need when it is missing, then runs every test
-	@scripts/test-deps
-	$(GO) test -race -count=1 -timeout 13m ./... # count: what builds the gateway itself would be taken from the cache although it changed
+	@GO=$(GO) scripts/test-deps
+	$(GO) test -race -count=1 -timeout 25m ./... # count: what builds the gateway itself would be taken from the cache although it changed
 	$(GO) test -timeout 8m ./internal/ratelimit/leases ./internal/shed # their long simulations: under -race they take minutes
 	$(GO) test -run Alloc ./internal/... # budgets of allocations: under -race pools forget, so they can't be counted there
 	$(MAKE) --no-print-directory fuzz-short
