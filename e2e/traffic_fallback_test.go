@@ -128,6 +128,63 @@ routes:
 	}
 }
 
+// Each call of an upstream is counted for it by what became of it, whoever answered the client in the end; further tries belong
+// to their call.
+func TestTrafficFallbacksCountEachCall(t *testing.T) {
+	first, second := newFickle(t), newFickle(t)
+	g := begin(t, fmt.Sprintf(`upstreams:
+  first: { targets: [%q], timeout: { first_byte: 300ms }, retry: { attempts: 2, on: [reset] } }
+  gone: { targets: [%q], timeout: { connect: 300ms } }
+  second: { targets: [%q] }
+routes:
+  - { id: fixed, match: { path: /fixed }, auth: none, to: first, fallback: [{ on: [reset, timeout, 5xx, 404], respond: { status: 200 } }] }
+  - { id: other, match: { path: /other }, auth: none, to: first, fallback: [{ on: [5xx], upstream: second }] }
+  - { id: gone, match: { path: /gone }, auth: none, to: gone, fallback: [{ on: [connect], respond: { status: 200 } }] }
+  - { id: both, match: { path: /both }, auth: none, to: gone, fallback: [{ on: [connect], upstream: second }, { on: [5xx], respond: { status: 200 } }] }
+`, first.url, "http://"+freePort(t), second.url))
+	was := map[string]int{}
+	for i, c := range []struct{ first, second, path, want string }{
+		{"500", "ok", "/fixed", "first error_5xx"},
+		{"reset", "ok", "/fixed", "first failed"},
+		{"silent", "ok", "/fixed", "first timeout"},
+		{"404", "ok", "/fixed", "first success"},
+		{"ok", "ok", "/fixed", "first success"},
+		{"500", "ok", "/other", "first error_5xx, second success"},
+		{"500", "500", "/other", "first error_5xx, second error_5xx"},
+		{"ok", "ok", "/other", "first success"},
+		{"ok", "ok", "/gone", "gone failed"},
+		{"ok", "ok", "/both", "gone failed, second success"},
+		{"ok", "500", "/both", "gone failed, second error_5xx"},
+	} {
+		first.what.Store(c.first)
+		second.what.Store(c.second)
+		id := fmt.Sprint("counted-", i)
+		if _, err := g.call("GET", c.path, "", "X-Request-Id", id); err != nil {
+			t.Fatal(err)
+		}
+		g.lineOf(id) // all is counted before it
+		var got []string
+		timed := true
+		for _, upstream := range []string{"first", "gone", "second"} {
+			calls := 0
+			for _, outcome := range []string{"success", "error_5xx", "timeout", "failed", "gone", "refused"} {
+				series := fmt.Sprintf(`gateway_upstream_requests_total{outcome=%q,upstream=%q}`, outcome, upstream)
+				n, _ := strconv.Atoi(g.metric(series))
+				if n > was[series] {
+					got = append(got, upstream+" "+outcome)
+				}
+				calls += n
+				was[series] = n
+			}
+			n, _ := strconv.Atoi(g.metric(fmt.Sprintf(`gateway_upstream_duration_seconds_count{upstream=%q}`, upstream)))
+			timed = timed && n == calls
+		}
+		if strings.Join(got, ", ") != c.want || !timed {
+			t.Errorf("%s and %s at %s: %q, times for all: %v", c.first, c.second, c.path, got, timed)
+		}
+	}
+}
+
 // force sets a breaker's state by the admin API.
 func (g *gateway) force(upstream, state string) {
 	g.t.Helper()

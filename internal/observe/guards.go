@@ -1,6 +1,9 @@
 package observe
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/oncegate/oncegate/internal/pipeline"
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // guardMetrics count what stands before an upstream.
 type guardMetrics struct {
@@ -91,6 +94,9 @@ func (c *bulkheadCollector) Collect(ch chan<- prometheus.Metric) {
 func (m *Metrics) Mirrored(upstream, result string) {
 	m.guards.mirrored.get([2]string{upstream, result}).Inc()
 }
+
+// GaveUp counts the call of an upstream whose answer a fallback is about to replace.
+func (m *Metrics) GaveUp(x *pipeline.Exchange, end pipeline.End) { m.called(x, end) }
 
 // FellBack counts an answer of a fallback.
 func (m *Metrics) FellBack(route, what string) { m.guards.fallbacks.get([2]string{route, what}).Inc() }

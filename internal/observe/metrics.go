@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/common/expfmt"
@@ -104,7 +105,17 @@ func (m *Metrics) Shadowed(route, policy string) { m.shadowed.get([2]string{rout
 // Dedup counts what became of a keyed write.
 func (m *Metrics) Dedup(route, result string) { m.dedup.get([2]string{route, result}).Inc() }
 
-// UpstreamDone counts a request that called an upstream; outcome is one of the Outcome constants.
+// called counts the last call that an exchange made, its tries in one; not when a fallback gave that up, which counted it.
+func (m *Metrics) called(x *pipeline.Exchange, end pipeline.End) {
+	a := &x.Attempt
+	if a.Count <= a.Counted.Count {
+		return
+	}
+	m.UpstreamDone(a.Upstream, outcomeOf(x, end), a.Duration-a.Counted.Duration)
+	a.Counted = pipeline.Counted{Count: a.Count, Duration: a.Duration}
+}
+
+// UpstreamDone counts a call of an upstream; outcome is one of the Outcome constants.
 func (m *Metrics) UpstreamDone(upstream, outcome string, d time.Duration) {
 	u := m.upstreams.get(upstream)
 	for i, o := range outcomes {

@@ -95,9 +95,7 @@ func (p *probe) end(x *pipeline.Exchange, end pipeline.End) {
 	}
 	end.Status = statusOf(end)
 	p.counts.count(x, end)
-	if x.Attempt.Count > 0 {
-		p.observer.metrics.UpstreamDone(x.Attempt.Upstream, outcomeOf(x, end), x.Attempt.Duration)
-	}
+	p.observer.metrics.called(x, end)
 	if p.observer.log != nil {
 		line := p.observer.lines.Get().(*[]byte)
 		*line = appendLine((*line)[:0], x, end, p.route)

@@ -172,6 +172,50 @@ func TestUpstreamMetrics(t *testing.T) {
 	}
 }
 
+// A call that a fallback gives up is counted as it ended; what the client gets in the end is the last call's, or nobody's.
+func TestCallsThatAFallbackGivesUp(t *testing.T) {
+	m := NewMetrics(build)
+	o := New(m, nil, nil)
+	call := func(x *pipeline.Exchange, upstream string, tries int, took time.Duration) {
+		x.Attempt.Upstream = upstream
+		x.Attempt.Count += tries
+		x.Attempt.Duration += took
+	}
+	ask(o, "orders", "GET", func(x *pipeline.Exchange) error { // answered by the gateway, after two calls
+		call(x, "first", 2, 3*time.Second)
+		m.GaveUp(x, pipeline.End{Kind: pipeline.UpstreamTimeout, Err: pipeline.UpstreamTimeout})
+		call(x, "second", 1, time.Millisecond)
+		m.GaveUp(x, pipeline.End{Status: 503})
+		return nil
+	}, pipeline.End{Status: 200})
+	ask(o, "orders", "GET", func(x *pipeline.Exchange) error { // answered by the second
+		call(x, "first", 1, time.Second)
+		m.GaveUp(x, pipeline.End{Kind: pipeline.UpstreamFailed, Err: pipeline.UpstreamFailed})
+		call(x, "second", 3, 2*time.Millisecond)
+		x.Attempt.Join(pipeline.Attempt{Upstream: "second", Count: 1, Duration: time.Millisecond}) // hedged
+		return nil
+	}, pipeline.End{Status: 200})
+	ask(o, "orders", "GET", func(x *pipeline.Exchange) error { // the first refused without a call, the second was not called either
+		x.Attempt.Upstream = "first"
+		m.GaveUp(x, pipeline.End{Kind: pipeline.UpstreamOpen, Err: pipeline.UpstreamOpen})
+		x.Attempt.Upstream = "second"
+		return pipeline.UpstreamOpen
+	}, pipeline.End{Status: 503, Kind: pipeline.UpstreamOpen})
+	wantMetric(t, m,
+		`gateway_upstream_requests_total{outcome="timeout",upstream="first"} 1`,
+		`gateway_upstream_requests_total{outcome="failed",upstream="first"} 1`,
+		`gateway_upstream_requests_total{outcome="error_5xx",upstream="second"} 1`,
+		`gateway_upstream_requests_total{outcome="success",upstream="second"} 1`,
+		`gateway_upstream_duration_seconds_count{upstream="first"} 2`,
+		`gateway_upstream_duration_seconds_sum{upstream="first"} 4`,
+		`gateway_upstream_duration_seconds_count{upstream="second"} 2`,
+		`gateway_upstream_duration_seconds_sum{upstream="second"} 0.004`,
+	)
+	if text := exposition(t, m); strings.Count(text, "\ngateway_upstream_requests_total{") != 4 {
+		t.Errorf("more is counted: %s", grep(text, "gateway_upstream_requests_total"))
+	}
+}
+
 func TestTrace(t *testing.T) {
 	const known = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	begin := func(parent, state string) *pipeline.Memory {

@@ -12,7 +12,7 @@ const (
 	OutcomeRefused  = "refused"   // the gateway stopped for a reason that is not the upstream's
 )
 
-// outcomeOf judges an exchange that called an upstream.
+// outcomeOf judges the last call of an exchange. end is the exchange's, or that of a call which a fallback gave up.
 func outcomeOf(x *pipeline.Exchange, end pipeline.End) string {
 	switch end.Kind {
 	case 0:

@@ -17,8 +17,8 @@ type upstreamCounts struct {
 }
 
 var (
-	upstreamRequestsDesc = prometheus.NewDesc("gateway_upstream_requests_total", "Requests that called an upstream, by outcome.", []string{"upstream", "outcome"}, nil)
-	upstreamTimesDesc    = prometheus.NewDesc("gateway_upstream_duration_seconds", "Time to the head of the upstream's answer, in all tries.", []string{"upstream"}, nil)
+	upstreamRequestsDesc = prometheus.NewDesc("gateway_upstream_requests_total", "Calls of upstreams by outcome, the tries of a call in one.", []string{"upstream", "outcome"}, nil)
+	upstreamTimesDesc    = prometheus.NewDesc("gateway_upstream_duration_seconds", "Time of a call to the head of the upstream's answer, in all its tries.", []string{"upstream"}, nil)
 )
 
 // upstreamCollector shows the counts of all upstreams to Prometheus.

@@ -72,11 +72,18 @@ type Attempt struct {
 	Tried    Tried         // where the tries went, so that a further one goes elsewhere
 	Retried  string        // why the latest further try was made: connect, reset, timeout, a status or hedge; "": there was none
 	Fallback string        // what took over: an upstream, or respond; "": nothing
+	Counted  Counted       // what the metrics have of it already
+}
+
+// Counted is the part of an Attempt's sums that calls took whose answers a fallback gave up.
+type Counted struct {
+	Count    int
+	Duration time.Duration
 }
 
 // Join takes over what calls made beside say, and keeps the sums of both.
 func (a *Attempt) Join(b Attempt) {
-	b.Once, b.Fallback = a.Once, a.Fallback
+	b.Once, b.Fallback, b.Counted = a.Once, a.Fallback, a.Counted
 	b.Count += a.Count
 	b.Duration += a.Duration
 	if b.Retried == "" {

@@ -37,7 +37,8 @@ func parseFailure(word string) (failure, bool) {
 
 // Recorder hears of fallbacks, for metrics. It must not block.
 type Recorder interface {
-	FellBack(route, what string)
+	GaveUp(x *pipeline.Exchange, end pipeline.End) // before a rule is followed: how the call ended that x still speaks of
+	FellBack(route, what string)                   // a rule answered
 }
 
 // fallbackRule is a compiled Rule.
@@ -97,7 +98,7 @@ func Fallback(rules []Rule, route string, branches map[string]*Branch, rec Recor
 }
 
 // Serve implements pipeline.Handler. Each rule is tried once, in order; what a fallback fails with is judged by the rules
-// behind it.
+// behind it. A call that is given up is told to the recorder as it ended: nobody can tell it from the client's answer.
 func (f *fallback) Serve(ctx context.Context, x *pipeline.Exchange) error {
 	if len(f.rules) > 0 {
 		if err := f.keepBody(x); err != nil {
@@ -118,7 +119,11 @@ func (f *fallback) Serve(ctx context.Context, x *pipeline.Exchange) error {
 		if !rule.takes(kind, status) || !f.may(rule, x) {
 			continue
 		}
-		x.Abandon(mark, pipeline.End{Status: x.Response.Status(), Kind: pipeline.KindOf(err), Err: err, At: time.Now()})
+		end := pipeline.End{Status: status, Kind: pipeline.KindOf(err), Err: err, At: time.Now()}
+		if f.rec != nil {
+			f.rec.GaveUp(x, end)
+		}
+		x.Abandon(mark, end)
 		x.Problem = problem
 		x.Attempt.Fallback = rule.what
 		if err = f.follow(ctx, rule, x); err == nil {

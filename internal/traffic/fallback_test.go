@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -24,7 +25,20 @@ func fails(err error, effect pipeline.Effect, status int) pipeline.Handler {
 	})
 }
 
-type fellBack struct{ what []string }
+// fellBack notes what it was told. An answer that is given up has to be there still, to be judged.
+type fellBack struct {
+	what  []string
+	ended []string
+}
+
+func (f *fellBack) GaveUp(x *pipeline.Exchange, end pipeline.End) {
+	switch {
+	case end.Err != nil:
+		f.ended = append(f.ended, pipeline.KindOf(end.Err).Slug()+" "+end.Kind.Slug())
+	default:
+		f.ended = append(f.ended, fmt.Sprint(end.Status, " ", x.Response.Status()))
+	}
+}
 
 func (f *fellBack) FellBack(_, what string) { f.what = append(f.what, what) }
 
@@ -127,4 +141,30 @@ func (s *slowly) Buffered() ([]byte, bool) { return nil, false }
 func (s *slowly) Buffer(most int64) ([]byte, error) {
 	time.Sleep(500 * time.Millisecond)
 	return s.Request.Buffer(most)
+}
+
+// Each call that is given up is told once, as it ended, before the next begins; a call whose answer is passed on never is.
+func TestFallbackTellsWhatItGivesUp(t *testing.T) {
+	done := pipeline.EffectDone
+	answer := Rule{On: []string{"timeout", "502"}, Respond: &Respond{Status: 200}}
+	other := Rule{On: []string{"connect", "500"}, Upstream: "dr"}
+	for _, c := range []struct {
+		name      string
+		first, dr pipeline.Handler
+		want      []string
+	}{
+		{"fine", fails(nil, done, 200), nil, nil},
+		{"no rule takes it", fails(nil, done, 501), nil, nil},
+		{"an answer", fails(nil, done, 502), nil, []string{"502 502"}},
+		{"a failure, and the other fails, too", fails(pipeline.UpstreamFailed, 0, 0), fails(pipeline.UpstreamTimeout, done, 0), []string{"upstream-failed upstream-failed", "upstream-timeout upstream-timeout"}},
+		{"the other's answer is passed on", fails(nil, done, 500), fails(nil, done, 501), []string{"500 500"}},
+	} {
+		var rec fellBack
+		m := pipeline.NewMemory("GET", "/")
+		branches := map[string]*Branch{"dr": {Name: "dr", Handler: c.dr}}
+		_ = Fallback([]Rule{other, answer}, "r", branches, &rec)(c.first).Serve(context.Background(), &m.Exchange)
+		if !slices.Equal(rec.ended, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, rec.ended, c.want)
+		}
+	}
 }
