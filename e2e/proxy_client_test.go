@@ -180,7 +180,7 @@ func TestProxyStopsAtOnce(t *testing.T) {
 		g.start()
 		t.Cleanup(g.kill)
 		before := o.count()
-		conn := g.dialog().say("GET /hang HTTP/1.1\r\nHost: a\r\n\r\n")
+		conn := g.dialog().say("GET /hang HTTP/1.1\r\nHost: a\r\nX-Request-Id: hangs\r\n\r\n")
 		g.eventually("the request at the upstream", func() bool { return o.count() > before })
 		start := time.Now()
 		for i, s := range c.signals {
@@ -192,11 +192,11 @@ func TestProxyStopsAtOnce(t *testing.T) {
 		if code := g.exit(); code != 1 || time.Since(start) > c.within {
 			t.Errorf("%s: exit %d after %v", c.drain, code, time.Since(start))
 		}
-		if len(c.signals) > 1 {
-			if !strings.Contains(g.log.String(), `"stopping at once"`) {
-				t.Errorf("the log ends early: %s", g.log)
-			}
-			continue
+		if at := strings.Contains(g.log.String(), `"stopping at once"`); at != (len(c.signals) > 1) {
+			t.Errorf("%s: the log says at once: %v: %s", c.drain, at, g.log)
+		}
+		if line := g.lineOf("hangs"); line["status"] != 503.0 || line["kind"] != "draining" {
+			t.Errorf("%s: %v", c.drain, line)
 		}
 		if a := conn.hear("GET"); a.status != 503 || a.kind() != "draining" || a.header.Get("Retry-After") == "" || conn.rest() != "" {
 			t.Errorf("%d %v %s", a.status, a.header, a.body)

@@ -108,6 +108,48 @@ func TestStopThatCutsExitsOne(t *testing.T) {
 	}
 }
 
+// A second signal that finds nothing running, in the notice, is no failure.
+func TestSecondSignalThatCutsNothing(t *testing.T) {
+	up := serve(t, ok)
+	g := prepare(t, fmt.Sprintf(plain, up.url))
+	g.replace("notice: 10ms", "notice: 1m")
+	g.start()
+	t.Cleanup(g.kill)
+	g.want(200, "", "GET", "/x", "")
+	g.signal(syscall.SIGTERM)
+	g.eventually("the stop", func() bool { return contains(g.log.String(), `"stopping"`) })
+	g.signal(syscall.SIGTERM)
+	if code := g.exit(); code != 0 || !contains(g.log.String(), `"stopping at once"`) || !contains(g.log.String(), `"cut":0`) {
+		t.Errorf("exit %d: %s", code, g.log)
+	}
+}
+
+// An answer that a second signal cuts has its line.
+func TestSecondSignalCutsAnswersWithALine(t *testing.T) {
+	up := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "begun")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	g := prepare(t, fmt.Sprintf(strings.Replace(plain, "first_byte: 300ms", "idle_body: 1m", 1), up.url))
+	g.replace("timeout: 5s }", "timeout: 1m }")
+	g.start()
+	t.Cleanup(g.kill)
+	conn := g.dialog().say("GET /x HTTP/1.1\r\nHost: a\r\nX-Request-Id: streams\r\n\r\n")
+	if _, err := io.ReadFull(conn, make([]byte, len("HTTP/1.1 200"))); err != nil {
+		t.Fatal(err)
+	}
+	g.signal(syscall.SIGTERM)
+	g.eventually("the stop", func() bool { return contains(g.log.String(), `"stopping"`) })
+	g.signal(syscall.SIGTERM)
+	if code := g.exit(); code != 1 {
+		t.Errorf("exit %d: %s", code, g.log)
+	}
+	if line := g.lineOf("streams"); line["status"] != 200.0 || line["kind"] == "" {
+		t.Errorf("%v", line)
+	}
+}
+
 // 50 MiB down and up, four at a time: bodies stream.
 func TestBigBodiesInFlatMemory(t *testing.T) {
 	const size = 50 << 20
