@@ -39,6 +39,38 @@ func TestUpstreamDeduplicates(t *testing.T) {
 	})
 }
 
+// TestRetriesWhereTheUpstreamDeduplicates: the upstream's retry does it within the request, under the same rules; elsewhere it
+// never sends a keyed write twice.
+func TestRetriesWhereTheUpstreamDeduplicates(t *testing.T) {
+	t.Parallel()
+	body := strings.Replace(shared, "first_byte: 4s } }", "first_byte: 400ms }, retry: { attempts: 3, on: [connect, reset, timeout, 502, 503, 504], backoff: { base: 1ms, max: 2ms }, budget: 100%% } }", 1)
+	eachFleet(t, body, func(t *testing.T, one, other *desk) {
+		one.t, other.t, one.up.t = t, t, t
+		for path, acts := range map[string][]act{
+			"reset": {resets, answers(201, "once")}, "silent": {silence, answers(201, "once")}, "502": {answers(502, "?"), answers(201, "once")},
+			"twice": {closes, answers(504, "?"), answers(201, "once")},
+		} {
+			path = "/again/" + path
+			one.up.on(path, acts...)
+			if r := one.check(one.post(path, "k"+path, "{}"), 201, "executed"); r.body != "once" {
+				t.Errorf("%s: %s", path, r.body)
+			}
+			other.check(other.post(path, "k"+path, "{}"), 201, "replayed")
+			one.attempts(path, []string{"", "2", "3"}[:len(acts)]...)
+		}
+		one.up.on("/again/lost", resets, resets, resets, answers(201, "at last"))
+		one.problem(one.post("/again/lost", "lost", "{}"), 502, "outcome-unknown unknown true false")
+		other.check(other.post("/again/lost", "lost", "{}"), 201, "executed")
+		one.attempts("/again/lost", "", "2", "3", "4")
+		one.up.on("/again/503", answers(503, "no"), answers(201, "never"))
+		one.check(one.post("/again/503", "503", "{}"), 503, "executed")
+		one.check(one.post("/again/503", "503", "{}"), 503, "replayed")
+		one.up.on("/x/reset", resets, answers(201, "never"))
+		one.problem(one.post("/x/reset", "reset", "{}"), 502, "outcome-unknown unknown true false")
+		one.up.count("/x/reset", 1)
+	})
+}
+
 // attempts wants a path to have been dispatched with one key and these numbers.
 func (d *desk) attempts(path string, numbers ...string) {
 	d.t.Helper()

@@ -36,7 +36,10 @@ func TestRecordsOutliveTheProcess(t *testing.T) {
 			if code := d.exit(); code != c.code {
 				t.Errorf("exit %d, wanted %d: %s", code, c.code, d.log)
 			}
-			if r := <-first; r.status == 201 {
+			switch r := <-first; {
+			case name == "term": // it is told what is known before the connection is cut
+				d.problem(r, 502, "outcome-unknown unknown true false")
+			case r.status == 201:
 				t.Errorf("an answer came from nowhere: %s", r.body)
 			}
 			close(release)

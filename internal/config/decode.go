@@ -181,6 +181,14 @@ func (d *decoder) mapping(n *node, v reflect.Value, path string) {
 			d.presetField(target, f)
 		}
 	}
+	if fit, ok := v.Addr().Interface().(fitting); ok {
+		fit.Fit(func(name string) bool { return n.get(name) != nil })
+	}
+}
+
+// fitting is a mapping whose defaults follow from what is written beside them.
+type fitting interface {
+	Fit(written func(name string) bool)
 }
 
 // unknown reports keys that the struct does not have, and tells which keys they may have meant.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/oncegate/oncegate/internal/dedup/record"
@@ -74,16 +73,9 @@ func (a *attempt) begin(ctx context.Context) (found record.Found, wait time.Dura
 		paid, capped = g.records.caps.newKey(a.subject, g.cfg.PerClient, time.Now())
 	}
 	failpoint.Hit(failpoint.BeforeBegin)
-	found, err = g.records.begin(ctx, a.key, record.Claim{
-		Fingerprint: a.print,
-		Token:       a.token,
-		Lease:       lease(a.x, time.Now()),
-		KeepKey:     g.cfg.Keep.Key.Std(),
-		Subject:     a.subject,
-		Route:       g.facts.Route,
-		Grant:       admitted && !capped,
-		Reclaim:     g.cfg.UpstreamDedup,
-	})
+	claim := a.claim(a.token)
+	claim.Grant, claim.Reclaim = admitted && !capped, g.cfg.UpstreamDedup
+	found, err = g.records.begin(ctx, a.key, claim)
 	if err != nil || found.Verdict != record.Acquired || found.Epoch > 1 {
 		g.records.caps.oldKey(paid)
 	}
@@ -91,6 +83,14 @@ func (a *attempt) begin(ctx context.Context) (found record.Found, wait time.Dura
 		return found, 0, a.capped()
 	}
 	return found, wait, err
+}
+
+// claim is what a look at the record is made with; it grants nothing yet.
+func (a *attempt) claim(token record.Token) record.Claim {
+	return record.Claim{
+		Fingerprint: a.print, Token: token, Subject: a.subject, Route: a.facts.Route,
+		Lease: lease(a.x, time.Now()), KeepKey: a.cfg.Keep.Key.Std(),
+	}
 }
 
 // noStore is what becomes of a request when nobody can tell whether it was sent before.
@@ -137,20 +137,24 @@ func (a *attempt) unprotected(ctx context.Context, err error) error {
 	return err
 }
 
-// execute sends the request. Neither the client's leaving nor a panic leaves the record open.
-func (a *attempt) execute(ctx context.Context) error {
+// execute sends the request. Neither the client's leaving nor a panic leaves the record open. stop ends when the gateway stops
+// and waits no longer: then the outcome is unknown, and there is still time to say and to store that.
+func (a *attempt) execute(stop context.Context) error {
 	failpoint.Hit(failpoint.Claimed)
-	ctx = context.WithoutCancel(ctx)
-	if a.epoch > 1 && !a.x.Outgoing.Set(AttemptField, strconv.AppendUint(nil, uint64(a.epoch), 10)) {
+	ctx := context.WithoutCancel(stop)
+	if !a.number() {
 		a.free(ctx)
 		return fmt.Errorf("%w: no room for the attempt's number", pipeline.Internal)
 	}
 	a.x.Keyed = true
+	if a.cfg.UpstreamDedup {
+		a.x.Again = redispatch{a}
+	}
 	a.flight = a.records.flights.depart(a.key, a.print, a.cfg.Wait > 0)
 	a.renewal = a.records.renew(a.key, a.token, lease(a.x, time.Now()))
 	defer a.ended()
 	defer a.panicked(ctx)
-	err := a.next.Serve(ctx, a.x)
+	err := a.next.Serve(stop, a.x)
 	if err != nil {
 		return a.failed(ctx, err)
 	}

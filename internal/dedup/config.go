@@ -9,7 +9,7 @@ type Config struct {
 	Scope              string         `yaml:"scope" doc:"Keys are unique within it; by default the upstream's name."`
 	Client             string         `yaml:"client" default:"subject" doc:"Whose key it is: subject, or header:X-... on a route with auth: none."`
 	Keep               Keep           `yaml:"keep" doc:"How long answers and keys are kept."`
-	MaxAnswer          units.Size     `yaml:"max_answer" default:"256KiB" min:"1KiB" max:"1MiB" doc:"A larger answer is passed on and remembered as finished, not kept."`
+	MaxAnswer          units.Size     `yaml:"max_answer" default:"256KiB" min:"1B" max:"8MiB" doc:"A larger answer is passed on and remembered as finished, not kept."`
 	Wait               units.Duration `yaml:"wait" default:"0s" max:"60s" doc:"How long a duplicate of a running request waits before 409."`
 	FingerprintHeaders []string       `yaml:"fingerprint_headers" default:"[Content-Type]" doc:"Headers that must be the same in a repetition."`
 	KeepHeaders        []string       `yaml:"keep_headers" doc:"Response headers to keep besides the usual ones."`
@@ -24,8 +24,18 @@ type Config struct {
 
 // Keep is how long records live.
 type Keep struct {
-	Answer units.Duration `yaml:"answer" default:"24h" min:"1s" doc:"The stored answer."`
-	Key    units.Duration `yaml:"key" default:"72h" min:"1s" doc:"The key; at least as long as the answer."`
+	Answer units.Duration `yaml:"answer" default:"24h" min:"1ms" doc:"The stored answer; by default no longer than key."`
+	Key    units.Duration `yaml:"key" default:"72h" min:"1ms" doc:"The key; at least as long as the answer, by default no shorter."`
+}
+
+// Fit has a default follow the other one when only that is written.
+func (k *Keep) Fit(written func(name string) bool) {
+	switch answer, key := written("answer"), written("key"); {
+	case answer && !key:
+		k.Key = max(k.Key, k.Answer)
+	case key && !answer:
+		k.Answer = min(k.Answer, k.Key)
+	}
 }
 
 // StatusCheck is the reconciliation of unknown outcomes.

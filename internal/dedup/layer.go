@@ -84,6 +84,7 @@ func New(cfg Config, facts Facts, records *Records, admits Admits, rec Recorder)
 	}
 	return func(next pipeline.Handler) pipeline.Handler {
 		made := g
+		next = unmarked{next}
 		made.next, made.ignored = next, Ignored(facts.Route, g.recorder)(next)
 		return &made
 	}, nil

@@ -2,6 +2,7 @@ package dedup_test
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -158,4 +159,78 @@ func TestSpentCapDoesNotForget(t *testing.T) {
 		refused.retry = 3600
 		r.serve(ann("k1"), refused.after(1))
 	})
+}
+
+// TestSentAgainWithinTheRequest: who retries below asks first, and a duplicate that came in between goes first.
+func TestSentAgainWithinTheRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fleet := newFleet(t, 2, dedup.Deps{}, dedups)
+		r, other := fleet[0], fleet[1]
+		r.upstream = func(ctx context.Context, x *pipeline.Exchange) error {
+			x.Effect = pipeline.EffectUnknown
+			for range 2 {
+				if !x.Again.Redispatch(ctx) {
+					t.Error("it may not be sent again")
+				}
+			}
+			return answers(201, `{"id":1}`)(ctx, x)
+		}
+		m := r.serve(post(), executed.after(1))
+		if _, attempt := outgoing(m); attempt != "3" {
+			t.Errorf("attempt %q", attempt)
+		}
+		if m.Again != nil {
+			t.Error("a settled claim can still be sent")
+		}
+		other.serve(post(), replayed.after(0))
+		if first := newRig(t); first.serve(post(), executed).Again != nil { // without upstream_dedup nobody may ask
+			t.Error("it may be sent again")
+		}
+	})
+}
+
+// TestSentAgainOnlyByItsOwner: the claim that is settled for a moment may be taken by a duplicate, which then is the one that
+// sends.
+func TestSentAgainOnlyByItsOwner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fleet := newFleet(t, 2, dedup.Deps{}, dedups)
+		slow, quick := fleet[0], fleet[1]
+		stopRenewals(slow.store)
+		slow.upstream = func(ctx context.Context, x *pipeline.Exchange) error {
+			x.Effect = pipeline.EffectUnknown
+			time.Sleep(2 * time.Minute) // past its lease
+			quick.serve(post(), executed)
+			if x.Again.Redispatch(ctx) {
+				t.Error("it was sent by another, and may be sent again")
+			}
+			return pipeline.UpstreamFailed
+		}
+		slow.serve(post(forever), sendAgain.with(502))
+		quick.serve(post(), replayed)
+	})
+}
+
+// TestSentAgainNeedsTheStore: without it nobody knows whose the claim is.
+func TestSentAgainNeedsTheStore(t *testing.T) {
+	for name, f := range map[string]func(*flaky){
+		"settling": func(f *flaky) { f.finish = errors.New("gone") },
+		"claiming": func(f *flaky) { f.begin = errors.New("gone") },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			t.Log(name)
+			r := newFleet(t, 1, dedup.Deps{}, dedups)[0]
+			r.upstream = func(ctx context.Context, x *pipeline.Exchange) error {
+				x.Effect = pipeline.EffectUnknown
+				r.store.set(f)
+				defer r.store.set(func(f *flaky) { f.finish, f.begin = nil, nil })
+				if x.Again.Redispatch(ctx) {
+					t.Error("it may be sent again although the store does not answer")
+				}
+				return pipeline.UpstreamFailed
+			}
+			r.serve(post(), sendAgain.with(502).after(1))
+			r.upstream = answers(201, `{"id":1}`)
+			r.serve(post(), executed.after(2))
+		})
+	}
 }

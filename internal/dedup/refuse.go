@@ -90,9 +90,17 @@ func (a *attempt) duplicate(f record.Found) error {
 }
 
 func (a *attempt) notKept(f record.Found) error {
+	a.locate(f.Location)
 	return a.told(ResultSealed, pipeline.ResultUnavailable, pipeline.Problem{
 		Executed: pipeline.ExecutedYes, SameKey: pipeline.Yes, NewKey: pipeline.No, OriginalStatus: f.Status, Location: f.Location,
 	})
+}
+
+// locate says where the answer that is not told pointed to.
+func (a *attempt) locate(location string) {
+	if location != "" {
+		a.x.Response.Set("Location", []byte(location))
+	}
 }
 
 // told counts and refuses; the problem names the record.

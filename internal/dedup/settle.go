@@ -64,14 +64,25 @@ func (a *attempt) answered(ctx context.Context) error {
 	case a.grpc && status == 200:
 		return a.answeredGRPC(ctx)
 	case freesKey(status) || slices.Contains(a.cfg.ReleaseOn, status):
-		a.free(ctx)
-		resp.Set(statusField, []byte("executed"))
-		return nil
+		return a.release(ctx, status)
 	case status == 502 || status == 504, a.grpc && status == 503: // the upstream passes on that somebody behind it did not know either
 		a.drop()
 		return a.unknown(ctx, status, nil)
 	}
 	return a.keep(ctx, status)
+}
+
+// release frees the key on the upstream's word, if that came whole.
+func (a *attempt) release(ctx context.Context, status int) error {
+	resp := a.x.Response
+	if _, _, err := resp.Buffer(int64(a.cfg.MaxAnswer)); err != nil {
+		location := string(resp.Header("Location"))
+		a.drop()
+		return a.cutOff(ctx, record.Result{Status: status, Location: location}, brokenStatus(err), err)
+	}
+	a.free(ctx)
+	resp.Set(statusField, []byte("executed"))
+	return nil
 }
 
 // freesKey are the answers that say: not now, not like this, nothing was done.
@@ -137,6 +148,7 @@ func (a *attempt) cutOff(ctx context.Context, res record.Result, status int, err
 	told := a.told(ResultSealed, pipeline.ResultUnavailable, pipeline.Problem{
 		Executed: pipeline.ExecutedYes, SameKey: pipeline.Yes, NewKey: pipeline.No, OriginalStatus: res.Status, Location: res.Location, Status: status,
 	})
+	a.locate(res.Location)
 	return fmt.Errorf("%w: %w", told, err)
 }
 
@@ -168,7 +180,7 @@ func (a *attempt) settles(version record.Token) int {
 }
 
 func (a *attempt) finish(ctx context.Context, res record.Result) (record.Outcome, error) {
-	a.settled, a.x.Keyed = true, false // what of the answer is still to come may end with the client
+	a.settled, a.x.Keyed, a.x.Again = true, false, nil // what of the answer is still to come may end with the client
 	a.renewal.stop()
 	res.Fingerprint, res.RequestID, res.Subject, res.Route = a.print, string(a.x.ID), a.subject, a.facts.Route
 	res.KeepAnswer, res.KeepKey = a.cfg.Keep.Answer.Std(), a.cfg.Keep.Key.Std()
@@ -197,7 +209,7 @@ func told(res record.Result, outcome record.Outcome, err error) record.Found {
 // free gives the key back: nothing was sent, or the upstream said that nothing was done. After an earlier dispatch that nobody
 // knows the end of, the key is not free but unknown again.
 func (a *attempt) free(ctx context.Context) {
-	a.settled, a.x.Keyed = true, false
+	a.settled, a.x.Keyed, a.x.Again = true, false, nil
 	a.renewal.stop()
 	a.record(ResultReleased)
 	if a.epoch > 1 {

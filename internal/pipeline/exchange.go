@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"crypto/x509"
 	"net/netip"
 	"time"
@@ -39,8 +40,9 @@ type Exchange struct {
 	Outgoing Outgoing
 	Problem  Problem
 	Switch   Switch
-	Keyed    bool // a claim is held: the client's leaving does not stop the work, nothing is sent twice, the deadline bounds the body
-	Replayed bool // the answer comes from the store
+	Keyed    bool       // a claim is held: the client's leaving does not stop the work, nothing is sent twice, the deadline bounds the body
+	Again    Redispatch // with Keyed: who sends the request again although it may have arrived asks first; nil: nobody may
+	Replayed bool       // the answer comes from the store
 
 	HTTP2           bool      // the client's connection is HTTP/2: trailers reach it, and it can be read from and written to at once
 	RequestTrailers *Trailers // of the request, complete with its body's io.EOF; not nil from the start when the head announces some
@@ -57,6 +59,13 @@ type TLS struct {
 	Certificate *x509.Certificate // the client's, verified against listen.tls.client_ca; nil: it showed none
 	Thumbprint  [32]byte          // SHA-256 of Certificate (x5t#S256 of RFC 8705, 3.1); zero without one
 	Names       []string          // of Certificate's SAN: uri:spiffe://a/b, dns:a.example, email:me@a.example; domains in lower case
+}
+
+// Redispatch is the claim of a keyed write whose upstream deduplicates by itself. Redispatch readies it, and what is sent
+// upstream, for a dispatch more; false: the claim is somebody else's by now, or the store does not answer, and nothing may be
+// sent.
+type Redispatch interface {
+	Redispatch(ctx context.Context) bool
 }
 
 // Attempt is what the log and the metrics say of the calls to an upstream. The strings are owned by the snapshot.
@@ -201,7 +210,7 @@ func (x *Exchange) Begin(req Request, resp Response, live Liveness) {
 	x.Deferred, x.Effect, x.Attempt, x.Problem = nil, EffectNone, Attempt{}, Problem{}
 	x.Outgoing.reset()
 	x.Switch = Switch{}
-	x.Keyed, x.Replayed, x.nends = false, false, 0
+	x.Keyed, x.Again, x.Replayed, x.nends = false, nil, false, 0
 	x.HTTP2, x.RequestTrailers, x.Trailers = false, nil, nil
 }
 

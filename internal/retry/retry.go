@@ -4,8 +4,8 @@
 // holds no claim, and its body is still whole in memory; never after its answer began to reach the client; never beyond the
 // route's deadline; and all retries of an upstream together stay within one budget. The last answer of an upstream is passed
 // on, not one of our own. It does not pick targets, and it does not know what a breaker is: it asks one question (Ready). A
-// keyed write is sent again only when the first call was proven not to have been sent: what else may be done about it,
-// dedup decides. There is no store that could fail.
+// keyed write is sent again only when the first call was proven not to have been sent, or when dedup, which holds its claim,
+// agrees (Redispatch): its upstream deduplicates by itself. There is no store that could fail.
 package retry
 
 import (
@@ -102,6 +102,9 @@ func (r *retrier) Serve(ctx context.Context, x *pipeline.Exchange) error {
 			r.deps.Recorder.RetryRefused(r.upstream, refused)
 			return r.late(err, refused)
 		}
+		if x.Keyed && last > pipeline.EffectNone && !x.Again.Redispatch(ctx) {
+			return err
+		}
 		x.Abandon(mark, pipeline.End{Status: x.Response.Status(), Kind: pipeline.KindOf(err), Err: err, At: time.Now()})
 		x.Problem = problem
 		if err := pause(ctx, x, wait); err != nil {
@@ -128,10 +131,10 @@ func (r *retrier) call(ctx context.Context, x *pipeline.Exchange, n int) error {
 	return r.announced(ctx, x, n)
 }
 
-// repeatable: a request that may reach the upstream twice. A keyed write never may.
+// repeatable: a request that may reach the upstream twice. A keyed write may only where the upstream deduplicates.
 func (r *retrier) repeatable(x *pipeline.Exchange) bool {
 	if x.Keyed {
-		return false
+		return x.Again != nil && !x.Calls()
 	}
 	method := x.Request.Method()
 	for _, m := range r.methods {
@@ -174,6 +177,8 @@ func (r *retrier) why(x *pipeline.Exchange, err error, effect pipeline.Effect, r
 		return "reset"
 	case kind == pipeline.UpstreamTimeout && r.on.timeout:
 		return "timeout"
+	case err == nil && x.Keyed && x.Response.Status() != 502 && x.Response.Status() != 504:
+		return "" // the upstream knows what became of it, and said so
 	case err == nil:
 		return r.answered(x.Response.Status())
 	}

@@ -160,6 +160,43 @@ func TestKeyedWritesAreNotRepeated(t *testing.T) {
 	}
 }
 
+// asked counts who wants to send a keyed write again, and lets so many.
+type asked struct{ times, grants int }
+
+func (a *asked) Redispatch(context.Context) bool {
+	a.times++
+	return a.times <= a.grants
+}
+
+// Where the upstream deduplicates a keyed write is sent again after what leaves its outcome open, if its claim agrees; an answer
+// that settles it is passed on.
+func TestKeyedWritesAreRepeatedWhereTheClaimAgrees(t *testing.T) {
+	for _, c := range []struct {
+		steps               []step
+		grants, calls, asks int
+	}{
+		{[]step{reset, answers(201)}, 9, 2, 1},
+		{[]step{silent, reset, answers(201)}, 9, 3, 2},
+		{[]step{answers(502), answers(201)}, 9, 2, 1},
+		{[]step{answers(504), answers(201)}, 9, 2, 1},
+		{[]step{refused, answers(201)}, 9, 2, 0}, // nothing was sent: nobody has to agree
+		{[]step{answers(503), answers(201)}, 9, 1, 0},
+		{[]step{answers(201)}, 9, 1, 0},
+		{[]step{reset, answers(201)}, 0, 1, 1},
+		{[]step{reset, reset, answers(201)}, 1, 2, 2},
+		{[]step{reset, reset, reset, answers(201)}, 9, 3, 2}, // the attempts are spent
+	} {
+		m := request("POST")
+		claim := &asked{grants: c.grants}
+		m.Keyed, m.Again = true, claim
+		cfg := usual()
+		cfg.On = words
+		if s, _, _ := run(t, cfg, m, c.steps...); len(s.calls) != c.calls || claim.times != c.asks {
+			t.Errorf("%+v: %d calls, asked %d times", c, len(s.calls), claim.times)
+		}
+	}
+}
+
 // The effect of an exchange is that of all its tries: what was unknown once does not become none.
 func TestTheEffectIsThatOfAllTries(t *testing.T) {
 	m := request("GET")
