@@ -96,7 +96,7 @@ func manyMembers(n int) string {
 
 // policyRows are the cases 49 to 53, 66 and 74: who is known, and may not.
 func (c *court) policyRows() {
-	for _, scope := range []any{omit, "", "orders:read_all", "ORDERS:READ", "Orders:read", "orders", "orders:", "orders:rea", "xorders:read", "orders:read,orders:write", "orders:read\torders", "orders.read", 5, true, nil, []string{"orders:read"}, object{"orders:read": true}} {
+	for _, scope := range []any{omit, "", "orders:read_all", "ORDERS:READ", "Orders:read", "orders", "orders:", "orders:rea", "xorders:read", "orders:read,orders:write", "orders:read\torders", "orders.read", 5, true, nil, []string{"orders:read_all", "orders"}, []any{"orders:read", 5}, []any{[]string{"orders:read"}}, object{"orders:read": true}} {
 		n := 50
 		if scope == omit || scope == "" {
 			n = 49
@@ -137,6 +137,9 @@ func (c *court) apiKeyRows() {
 	for name, key := range map[string]string{"unknown": "unknown-key-0123456789abcdef", "cut": c.partner[:len(c.partner)-1], "longer": c.partner + "0", "case": strings.ToUpper(c.partner), "blank in it": c.partner[:7] + " " + c.partner[7:], "its hash": digest(c.partner),
 		"expired": "expired-key-0123456789", "elsewhere": "elsewhere-key-0123456789", "5 KiB": strings.Repeat("k", 5<<10), "not ASCII": c.partner + "\xe9", "quoted": `"` + c.partner + `"`} {
 		c.add(66, "key "+name, badKey, line("GET", "/keys", "X-Api-Key: "+key))
+	}
+	for _, empty := range []string{"X-Api-Key:", "X-Api-Key: ", "X-Api-Key: \t "} {
+		c.add(66, "an empty key", badKey, line("GET", "/keys", empty))
 	}
 	for _, query := range []string{"api_key=", "x-api-key=", "X-Api-Key=", "apikey=", "key="} {
 		c.add(66, "key in the query", badKey, line("GET", "/keys?"+query+c.partner), c.partner)

@@ -158,7 +158,8 @@ func (c *court) claims(issuer string, pairs ...any) object {
 // sound are requests that pass: without them the rows prove nothing.
 func (c *court) sound() map[string]string {
 	all := map[string]string{
-		"scoped": bearing("/scoped", c.token("hs", nil, "scope", "orders:read")), "roles": bearing("/roles", c.token("hs", nil, "roles", []string{"admin"})),
+		"scoped": bearing("/scoped", c.token("hs", nil, "scope", "orders:read")), "scopes as a list": bearing("/scoped", c.token("hs", nil, "scope", []string{"a", "orders:read"})),
+		"roles":  bearing("/roles", c.token("hs", nil, "roles", []string{"admin"})),
 		"claims": bearing("/claims", c.token("hs", nil, "tenant", "a")), "login": bearing("/login", c.token("hs", nil, "acr", "mfa", "auth_time", c.now)),
 		"typed": bearing("/typed", c.token("typed", []any{"typ", "at+jwt"})), "ps": bearing("/ps", c.token("ps", nil)),
 		"key": line("GET", "/keys", "X-Api-Key: "+c.partner), "scope of a key": line("GET", "/key-scope", "X-Api-Key: "+c.partner),

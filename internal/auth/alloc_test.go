@@ -98,7 +98,7 @@ func allocKeyRoute(t testing.TB) *route {
 
 func TestKeysAllocateNothing(t *testing.T) {
 	r := allocKeyRoute(t)
-	for name, want := range map[string]Reason{"right": accepted, "wrong": UnknownAPIKey, "another": MissingScope, "": BadCredential, strings.Repeat("k", 600): UnknownAPIKey} {
+	for name, want := range map[string]Reason{"right": accepted, "wrong": UnknownAPIKey, "another": MissingScope, "": NoCredential, strings.Repeat("k", 600): UnknownAPIKey} {
 		ask := r.keyExchange(name)
 		first := ask()
 		if (want == accepted) != (first == nil) || want != accepted && first != want {

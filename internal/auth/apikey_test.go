@@ -96,7 +96,7 @@ func TestCase66APIKeys(t *testing.T) {
 	m, err = r.send("Cookie", "X-Api-Key=right")
 	turnedAway(t, "in a cookie", m, err, NoCredential, keyPlain)
 	m, err = r.send("X-Api-Key", "")
-	turnedAway(t, "empty", m, err, BadCredential, keyPlain)
+	turnedAway(t, "empty", m, err, NoCredential, keyPlain)
 	m, err = r.send("X-Api-Key", "another")
 	turnedAway(t, "not allowed here", m, err, MissingScope, `ApiKey realm="oncegate", error="insufficient_scope", scope="orders:read"`)
 	if m.Problem.Scopes != "orders:read" || pipeline.KindOf(err) != pipeline.Forbidden {
@@ -186,6 +186,8 @@ func TestOneCredential(t *testing.T) {
 	}
 	m, err := both.send()
 	turnedAway(t, "none", m, err, NoCredential, plain, keyPlain)
+	m, err = both.send("X-Api-Key", "")
+	turnedAway(t, "an empty key", m, err, NoCredential, plain, keyPlain)
 	m, err = both.send("Authorization", "Basic x")
 	turnedAway(t, "Basic", m, err, OtherScheme, plain, keyPlain)
 	m, err = both.send("Authorization", "Bearer x")
@@ -213,7 +215,7 @@ func TestOptionalKeys(t *testing.T) {
 	for name, c := range map[string]struct {
 		field  [2]string
 		reason Reason
-	}{"wrong": {[2]string{"X-Api-Key", "wrong"}, UnknownAPIKey}, "empty": {[2]string{"X-Api-Key", ""}, BadCredential}, "token": {[2]string{"Authorization", "Bearer x"}, Malformed}} {
+	}{"wrong": {[2]string{"X-Api-Key", "wrong"}, UnknownAPIKey}, "empty": {[2]string{"X-Api-Key", ""}, NoCredential}, "token": {[2]string{"Authorization", "Bearer x"}, Malformed}} {
 		if _, err := r.send(c.field[0], c.field[1]); err != c.reason {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -246,7 +246,7 @@ func (c *IssuerConfig) sameSource(other *IssuerConfig) bool {
 	return !c.Discovery || c.Issuer == other.Issuer && slices.Equal(c.JWKSHosts, other.JWKSHosts)
 }
 
-// observer logs a change of keys, and of a row of failures the first.
+// observer logs a change of keys with what is doubtful about them, and of a row of failures the first.
 func (a *Authority) observer(name string) func(keyset.Fetched) {
 	failing := false
 	return func(f keyset.Fetched) {
@@ -256,6 +256,9 @@ func (a *Authority) observer(name string) func(keyset.Fetched) {
 			a.logger.Warn("keys could not be fetched; the last good ones stay in use", "issuer", name, "error", f.Err.Error())
 		case f.Err == nil && (f.Changed || failing):
 			a.logger.Info("keys fetched", "issuer", name, "keys", f.Keys, "skipped", f.Skipped)
+		}
+		for _, doubt := range f.Doubts {
+			a.logger.Warn("some tokens will find no key of the issuer", "issuer", name, "why", doubt)
 		}
 		failing = f.Err != nil
 	}

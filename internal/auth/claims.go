@@ -142,7 +142,8 @@ func parseClaims(s *scratch, payload []byte) (*claims, bool) {
 	return c, true
 }
 
-// scopesOf reads scope, a string with spaces (RFC 8693, 4.2), or else scp, such a string or a list.
+// scopesOf reads scope, or else scp: a string with spaces (RFC 8693, 4.2), or a list of strings, which several providers send
+// under either name.
 func scopesOf(c *claims) []string {
 	m := c.find("scope")
 	if m == nil {
@@ -153,7 +154,7 @@ func scopesOf(c *claims) []string {
 		return nil
 	case m.kind == jsontext.KindString:
 		return strings.FieldsFunc(m.text, func(r rune) bool { return r == ' ' })
-	case m.name == "scp" && m.words:
+	case m.words:
 		return m.list
 	}
 	return nil

@@ -119,7 +119,7 @@ func (g *gate) identify(x *pipeline.Exchange, s *credentials) identified {
 func (g *gate) byKey(x *pipeline.Exchange, s *credentials, now time.Time) identified {
 	who := identified{scheme: keyScheme, reason: UnknownAPIKey}
 	if len(s.key) == 0 {
-		who.reason = BadCredential
+		who.scheme, who.reason = noScheme, NoCredential // as if the field were not there, but never anonymous
 		return who
 	}
 	if len(s.key) > maxAPIKey {

@@ -10,7 +10,7 @@ type Reason uint8
 const (
 	accepted Reason = iota
 	NoCredential
-	BadCredential // nothing where a credential belongs, or several of them
+	BadCredential // a scheme without a token, or several credentials
 	OtherScheme
 	TooLong
 	Malformed // segments, alphabet, base64, header or claims
@@ -77,7 +77,7 @@ var reasonTable = [reasons]struct {
 }{
 	accepted:          {"", "", pipeline.Internal},
 	NoCredential:      {"no_credential", "no credential was sent", pipeline.Unauthenticated},
-	BadCredential:     {"bad_credential", "no token or key was sent where one belongs, or several credentials", pipeline.BadRequest},
+	BadCredential:     {"bad_credential", "a scheme was sent without a token, or several credentials", pipeline.BadRequest},
 	OtherScheme:       {"other_scheme", "the authentication scheme is none that the route takes", pipeline.Unauthenticated},
 	TooLong:           {"too_long", "the token is longer than 8 KiB", pipeline.Unauthenticated},
 	Malformed:         {"malformed", "the token is malformed", pipeline.Unauthenticated},

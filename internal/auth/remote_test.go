@@ -228,6 +228,26 @@ func TestReloadKeepsRemoteKeys(t *testing.T) {
 	r.passes(t, "what runs on the first document", tok)
 }
 
+// Keys that no token can tell apart stand in the log, with their issuer.
+func TestLogOfDoubts(t *testing.T) {
+	k := testKeys()
+	s := newKeyServer(t)
+	s.keys(jwkOf(k.p256, ""), jwkOf(k.p256b, ""))
+	var out bytes.Buffer
+	f := &fetched{ends: make(chan error, 100)}
+	a, err := NewAuthority(map[string]IssuerConfig{"main": urlIssuer(s.URL, "ES256")}, nil, Deps{Recorder: f, Logger: slog.New(slog.NewJSONHandler(&out, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.wait(t); err != nil {
+		t.Fatal(err)
+	}
+	a.Close() // the goroutine that logs has ended
+	if text := out.String(); strings.Count(text, `"level":"WARN"`) != 1 || !strings.Contains(text, `"issuer":"main","why":"2 keys for ES256 have no kid`) {
+		t.Error(text)
+	}
+}
+
 // An outage is one line in the log, its end another; neither holds what a token or the URL's query says.
 func TestLog(t *testing.T) {
 	k := testKeys()

@@ -44,8 +44,16 @@ func (c *IssuerConfig) Validate(p units.Problems) {
 	}
 }
 
-// CheckFiles reads the files of keys and roots, as NewAuthority does.
-func (c *IssuerConfig) CheckFiles(p units.Problems) {
+// Doubts finds what is no mistake, but what its writer should know.
+func (c *IssuerConfig) Doubts(p units.Problems) {
+	if c.Secret != "" && repeats(c.Secret.Reveal()) {
+		p.Key("secret").Add("the secret repeats itself: it is easier to guess than its length says; openssl rand -base64 48 makes a sound one")
+	}
+}
+
+// CheckFiles reads the files of keys and roots, as NewAuthority does. What is no mistake, but should be known, goes to
+// doubts.
+func (c *IssuerConfig) CheckFiles(p, doubts units.Problems) {
 	if c.Introspection != nil {
 		if _, err := c.Introspection.readRoots(); err != nil {
 			p.Key("introspection").Key("ca").Add("%s", err)
@@ -64,8 +72,14 @@ func (c *IssuerConfig) CheckFiles(p units.Problems) {
 			sound = false
 		}
 	}
-	if _, err := keyset.FromFiles(c.Keys, list); err != nil && sound {
+	set, err := keyset.FromFiles(c.Keys, list)
+	switch {
+	case err != nil && sound:
 		p.Add("%s", err)
+	case err == nil:
+		for _, doubt := range set.Doubts(list) {
+			doubts.Key("keys").Add("%s", doubt)
+		}
 	}
 }
 
@@ -152,7 +166,7 @@ func (c *IssuerConfig) validateSecret(p units.Problems) {
 	case len(secret) < need:
 		p.Add("the secret is %d bytes long; %s needs at least %d", len(secret), longest, need)
 	case wellKnown(secret):
-		p.Add("the secret is a well-known example or a repetition: anybody can sign with it")
+		p.Add("the secret is a well-known example: anybody can sign with it")
 	}
 }
 
@@ -170,20 +184,24 @@ var knownSecrets = []string{
 	"please-change-this-secret-in-production",
 	"09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
 	"404e635266556a586e3272357538782f413f4428472b4b6250645367566b5970",
-	"0123456789abcdef0123456789abcdef",
 	"abcdefghijklmnopqrstuvwxyz123456",
 	"abcdefghijklmnopqrstuvwxyz0123456789",
 	"qwertyuiopasdfghjklzxcvbnm123456",
 }
 
-// wellKnown reports a listed secret, in any letter case, or one that repeats at most eight bytes.
+// wellKnown reports a listed secret, in any letter case.
 func wellKnown(secret string) bool {
 	for _, known := range knownSecrets {
 		if strings.EqualFold(secret, known) {
 			return true
 		}
 	}
-	for period := 1; period <= min(8, len(secret)-1); period++ {
+	return false
+}
+
+// repeats reports a secret that says the same twice or more often.
+func repeats(secret string) bool {
+	for period := 1; period <= len(secret)/2; period++ {
 		if secret[period:] == secret[:len(secret)-period] {
 			return true
 		}

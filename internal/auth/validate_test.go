@@ -57,8 +57,8 @@ func TestValidateIssuer(t *testing.T) {
 	check(algs("HS256", "RS256"), "x.algorithms[1]", "RS256 does not fit secret")
 	check(algs("rs256"), "-> RS256")
 	check(secret("short"), "x.secret", "5 bytes", "32")
-	check(secret(strings.Repeat("a", 40)), "x.secret", "well-known")
-	check(secret(strings.Repeat("secret", 7)), "well-known")
+	check(secret(strings.Repeat("a", 40)))
+	check(secret("your-super-secret-jwt-token-with-at-least-32-characters-long"), "x.secret", "well-known")
 	check(secret("A-String-Secret-At-Least-256-Bits-Long"), "well-known")
 	check(func(c *IssuerConfig) {
 		c.Secret = units.Secret(testSecret[:47])
@@ -80,6 +80,57 @@ func TestValidateIssuer(t *testing.T) {
 	check(func(c *IssuerConfig) { url("https://id.test/")(c); c.Algorithms = []string{"RS256", "HS256"} }, "HS256 needs secret")
 	check(func(c *IssuerConfig) { c.Secret, c.Algorithms = "", []string{"HS256", "RS256"} }, "another family")
 	check(func(c *IssuerConfig) { c.Secret, c.Keys = "", []string{""}; c.Algorithms = []string{"EdDSA"} }, "x.keys[0]")
+}
+
+// A secret that repeats itself is long enough: its writer is told, and the document stands.
+func TestSecretsThatRepeat(t *testing.T) {
+	for secret, told := range map[string]bool{
+		strings.Repeat("x", 32): true, strings.Repeat("01234567", 4): true, strings.Repeat("0123456789abcdef", 2): true, strings.Repeat("secret-", 6): true,
+		strings.Repeat("secret", 7)[:40]: true, testSecret: false, "kR7vQ2mX9pL4wZ8nB5tY1cF6hJ3gD0sA": false, "kR7vQ2mX9pL4wZ8nB5tY1cF6hJ3gD0sAkR7vQ2mX": false,
+	} {
+		c := secretIssuer()
+		c.Secret, c.Algorithms = units.Secret(secret), []string{"HS256"}
+		wants(t, found(&c))
+		p := units.NewProblems()
+		c.Doubts(p.Key("x"))
+		list := p.List()
+		if (len(list) == 1) != told || told && (list[0].Path != "x.secret" || strings.Contains(list[0].Message, secret)) {
+			t.Errorf("%s: %v", secret, list)
+		}
+		if _, err := NewAuthority(map[string]IssuerConfig{"x": c}, nil, Deps{}); err != nil {
+			t.Errorf("%s: %v", secret, err)
+		}
+	}
+}
+
+// Files are read for doubts as well: what can't work is a problem, what may not be meant a doubt.
+func TestDoubtsOfKeyFiles(t *testing.T) {
+	k := testKeys()
+	one, two := privatePEM(t, k.rsa), privatePEM(t, k.rsa2)
+	for name, c := range map[string]struct {
+		files, algorithms []string
+		problem, doubt    string
+	}{
+		"fine":            {[]string{one}, []string{"RS256"}, "", ""},
+		"two of a kind":   {[]string{one, two}, []string{"RS256"}, "x.keys: key files " + one + " and " + two, ""},
+		"two algorithms":  {[]string{one}, []string{"PS256", "RS256"}, "", "x.keys: no key takes RS256"},
+		"another missing": {[]string{one}, []string{"RS256", "ES256"}, "", ""},
+	} {
+		cfg := fileIssuer(c.algorithms, c.files...)
+		p, doubts := units.NewProblems(), units.NewProblems()
+		cfg.CheckFiles(p.Key("x"), doubts.Key("x"))
+		for what, row := range map[string]struct {
+			list []units.Problem
+			want string
+		}{"problems": {p.List(), c.problem}, "doubts": {doubts.List(), c.doubt}} {
+			if (row.want == "") != (len(row.list) == 0) || row.want != "" && !strings.HasPrefix(row.list[0].Path+": "+row.list[0].Message, row.want) {
+				t.Errorf("%s: %s: %v", name, what, row.list)
+			}
+		}
+		if _, err := NewAuthority(map[string]IssuerConfig{"x": cfg}, nil, Deps{}); (err != nil) != (c.problem != "") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 func TestValidateRoute(t *testing.T) {
@@ -146,7 +197,7 @@ func TestValidateIntrospection(t *testing.T) {
 		row.change(&cfg)
 		p := units.NewProblems()
 		cfg.Validate(p.Key("x"))
-		cfg.CheckFiles(p.Key("x"))
+		cfg.CheckFiles(p.Key("x"), units.NewProblems())
 		found := p.List()
 		if (row.want == "") != (len(found) == 0) || row.want != "" && found[0].Path != row.want {
 			t.Errorf("%s: %v", name, found)

@@ -15,12 +15,12 @@ import (
 )
 
 // Files reads the files that the document names, as a start would: keys of issuers, certificates. The error is an *Error
-// with every problem. Nothing is opened for writing and nothing is fetched.
+// with every problem; what is none, but should be known, joins the warnings. Nothing is opened for writing and nothing is fetched.
 func (r *Result) Files() error {
-	found := units.NewProblems()
+	found, doubts := units.NewProblems(), units.NewProblems()
 	for _, name := range slices.Sorted(maps.Keys(r.Document.Issuers)) {
 		cfg := r.Document.Issuers[name]
-		cfg.CheckFiles(found.Key("issuers").Key(name))
+		cfg.CheckFiles(found.Key("issuers").Key(name), doubts.Key("issuers").Key(name))
 	}
 	if t := r.Document.Signing; t != nil {
 		t.CheckFiles(found.Key("internal_token"))
@@ -55,6 +55,7 @@ func (r *Result) Files() error {
 			checkRoots(found.Key("vaults").Key(name).Key("ca"), ca)
 		}
 	}
+	r.Warnings = finish(append(r.Warnings, located(doubts, r.root, r.file)...), r.lines, r.clean)
 	report := newReport(r.file)
 	report.take(r.root, found.List())
 	return report.err(r.lines, r.clean)

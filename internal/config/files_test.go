@@ -1,6 +1,11 @@
 package config
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,4 +83,58 @@ routes: [ { id: a, match: { path: /a }, auth: none, to: { split: [{ upstream: a 
 	check(file, "new-checkout", "")
 	check(file, "new-chekout", `f:4:113: routes[0].to.split[1].when.flag: unknown flag "new-chekout" (did you mean "new-checkout"?)`)
 	check("/no/flags.yaml", "new-checkout", "f:2:16: flags.file: stat /no/flags.yaml: no such file or directory")
+}
+
+// What the key files say of themselves is told like every other warning; what can't work is a problem.
+func TestDoubtsOfTheDocument(t *testing.T) {
+	public := func(name string) string {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			t.Fatal(err)
+		}
+		der, err := x509.MarshalPKIXPublicKey(key.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		name = filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	one, two := public("one.pem"), public("two.pem")
+	const document = `version: 1
+issuers:
+  far: { issuer: i, audiences: [a], keys: [%s], algorithms: [RS256%s] }
+  near: { issuer: j, audiences: [a], secret: "${NEAR}", algorithms: [HS256] }
+upstreams: { up: { targets: ["http://up.test"] } }
+routes: [ { id: a, match: { path: /a }, auth: { issuers: [far] }, to: up } ]
+state: { path: /tmp/never }
+`
+	judge := func(keys, more, near string) (string, string) {
+		t.Helper()
+		result, err := Parse("f", fmt.Appendf(nil, document, keys, more), func(string) (string, bool) { return near, true })
+		if err != nil {
+			t.Fatal(err)
+		}
+		problems := ""
+		if err := result.Files(); err != nil {
+			problems = err.Error()
+		}
+		return problems, linesOf(result.Warnings)
+	}
+	sound := "kR7vQ2mX9pL4wZ8nB5tY1cF6hJ3gD0sA"
+	if problems, told := judge(one, "", sound); problems+told != "" {
+		t.Errorf("nothing is wrong: %s%s", problems, told)
+	}
+	problems, told := judge(one, ", PS256", strings.Repeat("01234567", 4))
+	if want := "f:3:43: issuers.far.keys: no key takes PS256"; problems != "" || !strings.Contains(told, want) {
+		t.Errorf("%q lacks %q", problems+told, want)
+	}
+	if want := "f:4:46: issuers.near.secret: the secret repeats itself"; !strings.Contains(told, want) || strings.Contains(told, "0123456701") {
+		t.Errorf("%q lacks %q", told, want)
+	}
+	if problems, _ := judge(one+", "+two, "", sound); !strings.Contains(problems, "f:3:43: issuers.far.keys: key files "+one+" and "+two+": two keys for RS256 have no kid") {
+		t.Errorf("two keys of a kind: %q", problems)
+	}
 }

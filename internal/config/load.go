@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/oncegate/oncegate/internal/auth/expression"
@@ -97,7 +99,7 @@ func parse(name string, text []byte, from Sources) (*Result, error) {
 		err.(*Error).Outside = outside
 		return nil, err
 	}
-	list := append(warnings(doc, root, name), d.plainly(name)...)
+	list := slices.Concat(warnings(doc, root, name), d.plainly(name), doubtsOf(doc, root, name))
 	return &Result{doc, finish(list, lines, clean), name, root, lines, clean}, nil
 }
 
@@ -162,4 +164,20 @@ func warnings(doc *Document, root *node, file string) []Located {
 		File: file, Line: at.line, Column: at.column, Path: "state.store",
 		Message: "records of keyed writes are kept in memory: they are lost at exit, and a write that is repeated then happens twice",
 	})
+}
+
+// doubtsOf are warnings of what issuers say.
+func doubtsOf(doc *Document, root *node, file string) []Located {
+	found := units.NewProblems()
+	for _, name := range slices.Sorted(maps.Keys(doc.Issuers)) {
+		cfg := doc.Issuers[name]
+		cfg.Doubts(found.Key("issuers").Key(name))
+	}
+	return located(found, root, file)
+}
+
+func located(found units.Problems, root *node, file string) []Located {
+	report := newReport(file)
+	report.take(root, found.List())
+	return report.list
 }

@@ -20,6 +20,14 @@ const (
 	maxFresh     = time.Hour
 )
 
+// Fetched is what one fetch brought.
+type Fetched struct {
+	Keys, Skipped int
+	Changed       bool     // the set in use is another one now
+	Doubts        []string // of a set that is another one now
+	Err           error    // the last good set stays in use
+}
+
 // CheckURL takes https URLs, and http ones on loopback. User names and fragments have no place in it.
 func CheckURL(text string) error {
 	u, err := url.Parse(text)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 )
 
 // FromSecret makes the set of a shared secret, for the HS* algorithms among allowed.
@@ -22,15 +23,21 @@ func FromSecret(secret string, allowed []*Algorithm) (*Set, error) {
 }
 
 // FromFiles reads key files: PEM with public keys, certificates or private keys (of which the public half is used), or a
-// JSON Web Key Set. Errors name the file. In PEM every key has to be usable; in a set, keys of other kinds are skipped.
+// JSON Web Key Set. Errors name the file. In PEM every key has to be usable; in a set, keys of other kinds are skipped. Two keys
+// of one algorithm without an id are an error: neither would ever be found.
 func FromFiles(names []string, allowed []*Algorithm) (*Set, error) {
 	var all []*Key
+	var from []string
 	for _, name := range names {
 		keys, err := readFile(name, allowed)
 		if err != nil {
 			return nil, fmt.Errorf("key file %s: %w", name, err)
 		}
 		all = append(all, keys...)
+		from = append(from, slices.Repeat([]string{name}, len(keys))...)
+	}
+	if err := toldApart(all, from); err != nil {
+		return nil, err
 	}
 	return newSet(all)
 }

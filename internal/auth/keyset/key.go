@@ -23,8 +23,9 @@ type Key struct {
 	ID        string // kid; "" when the key has none
 	Algorithm *Algorithm
 
-	material    any // what the library's method takes: []byte, *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey
-	size        int // bytes of a signature
+	material    any  // what the library's method takes: []byte, *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey
+	size        int  // bytes of a signature
+	chosen      bool // the key names no algorithm: the list of the issuer decided
 	fingerprint [sha256.Size]byte
 	retired     atomic.Bool
 }
@@ -57,7 +58,7 @@ func newKey(id, alg string, public any, allowed []*Algorithm) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode public key: %w", err)
 	}
-	return finish(&Key{ID: id, Algorithm: algorithm, material: public, size: size}, der), nil
+	return finish(&Key{ID: id, Algorithm: algorithm, material: public, size: size, chosen: alg == ""}, der), nil
 }
 
 // inspect refuses weak keys and says what kind a key is and how long its signatures are.

@@ -24,13 +24,6 @@ const (
 	usualMaxAge = 24 * time.Hour
 )
 
-// Fetched is what one fetch brought.
-type Fetched struct {
-	Keys, Skipped int
-	Changed       bool  // the set in use is another one now
-	Err           error // the last good set stays in use
-}
-
 // RemoteConfig is where keys come from.
 type RemoteConfig struct {
 	URL        string   // of the key set; "": the provider's document says it
@@ -243,9 +236,11 @@ func (r *Remote) take(p page) Fetched {
 	r.etag = p.etag
 	changed := !set.Same(old)
 	r.good.Store(time.Now().UnixNano()) // before the set, which must never be seen as stale
+	fetched := Fetched{Keys: set.Len(), Skipped: skipped, Changed: changed}
 	if changed {
+		fetched.Doubts = set.Doubts(r.allowed)
 		set.succeed(old)
 		r.set.Store(set)
 	}
-	return Fetched{Keys: set.Len(), Skipped: skipped, Changed: changed}
+	return fetched
 }
