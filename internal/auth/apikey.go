@@ -67,6 +67,7 @@ func (a *Authority) readKeys(lists map[string]APIKeysConfig) (err error) {
 	if a.lists, err = newKeyLists(lists); err != nil {
 		return err
 	}
+	a.tellGuessable(lists)
 	if a.hidden = KeyHeaders(lists); len(a.hidden) > maxKeyHeaders {
 		return fmt.Errorf("api_keys: at most %d different headers can carry keys", maxKeyHeaders)
 	}

@@ -328,7 +328,7 @@ func TestValidateKeys(t *testing.T) {
 	check(func(c *APIKeysConfig, r *APIKeyRow) { c.Keys = append(c.Keys, *r) }, "x.keys[1].id: ", "x.keys[1].sha256: the secret is the same as one of key acme")
 	check(row(func(r *APIKeyRow) { r.SHA256 = append(r.SHA256, strings.ToUpper(r.SHA256[0])) }), "x.keys[0].sha256: the secret is the same")
 	check(row(func(r *APIKeyRow) { r.ID = "a b" }), "x.keys[0].id: ")
-	check(row(func(r *APIKeyRow) { r.SHA256 = OneOrMany{hashOf("password")} }), "x.keys[0].sha256: ", "anybody guesses")
+	check(row(func(r *APIKeyRow) { r.SHA256 = OneOrMany{hashOf("password")} })) // config warns of it
 	check(row(func(r *APIKeyRow) { r.Scopes = []string{"ok", "a b"} }), "x.keys[0].scopes[1]: ")
 	check(row(func(r *APIKeyRow) { r.Claims = map[string]string{"sub": "root", "plan": "x"} }), "x.keys[0].claims.sub: ")
 	check(row(func(r *APIKeyRow) { r.CIDR = []string{"10.0.0.0/8", "10.0.0.1/8"} }), "x.keys[0].cidr[1]: ")

@@ -209,7 +209,7 @@ func TestRequiredProofs(t *testing.T) {
 	turnedAway(t, "no bearer here", m, err, OtherScheme, dpopPlain)
 	weak := bound("acr", "pwd")
 	m, err = r.sends(nil, "Authorization", "DPoP "+weak, "DPoP", proofOf(weak, key))
-	turnedAway(t, "login", m, err, WeakLogin, dpopPlain+`, error="insufficient_user_authentication", acr_values="mfa"`)
+	turnedAway(t, "login", m, err, WeakLogin, dpopPlain+`, error="insufficient_user_authentication", acr_values="mfa", scope="read"`)
 	poor := bound("acr", "mfa", "scope", "x")
 	m, err = r.sends(nil, "Authorization", "DPoP "+poor, "DPoP", proofOf(poor, key))
 	turnedAway(t, "scope", m, err, MissingScope, dpopPlain+`, error="insufficient_scope", scope="read"`)

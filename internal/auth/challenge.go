@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"strings"
 	"time"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
@@ -51,8 +50,6 @@ func (g *gate) taken() (all []scheme) {
 	return all
 }
 
-const challengeMissing = ` realm="oncegate", error="insufficient_scope", scope="`
-
 // refuse explains a refusal in the answer's fields and gives it back.
 func (g *gate) refuse(x *pipeline.Exchange, who *identified) error {
 	reason := who.reason
@@ -79,7 +76,7 @@ func (g *gate) refuse(x *pipeline.Exchange, who *identified) error {
 	case pipeline.Internal, pipeline.Misdirected:
 		return reason
 	}
-	g.challenge(x, who.scheme, reason)
+	g.challenge(x, who, reason)
 	if who.nonce != "" {
 		tellNonce(x, who.nonce)
 	}
@@ -87,11 +84,20 @@ func (g *gate) refuse(x *pipeline.Exchange, who *identified) error {
 	return reason
 }
 
+// wants is a challenge that says what is wanted, in the words of a scheme.
+func (g *gate) wants(s scheme, challenge []byte) []byte {
+	if s == dpopScheme {
+		return g.proofs.wants(challenge)
+	}
+	return challenge
+}
+
 // only reports that the route takes nothing else.
 func (g *gate) only(s scheme) bool { return len(g.schemes) == 1 && g.schemes[0] == s }
 
-// challenge sets WWW-Authenticate. What was wrong is never said, apart from missing scopes.
-func (g *gate) challenge(x *pipeline.Exchange, s scheme, reason Reason) {
+// challenge sets WWW-Authenticate. What was wrong is never said, apart from missing scopes and a login that is too weak.
+func (g *gate) challenge(x *pipeline.Exchange, who *identified, reason Reason) {
+	s := who.scheme
 	if s == noScheme {
 		s = g.schemes[0]
 	}
@@ -99,7 +105,10 @@ func (g *gate) challenge(x *pipeline.Exchange, s scheme, reason Reason) {
 	tokens := proof || s == bearerScheme
 	switch {
 	case reason == PlainText: // nothing that invites to send it again
-	case reason == MissingScope || reason == WeakLogin && tokens: // authorize said what is wanted
+	case reason == WeakLogin && tokens:
+		x.Response.Set(challengeField, g.wants(s, who.missing.with(who.failed.challenge)))
+	case reason.Kind() == pipeline.Forbidden && who.missing != nil:
+		x.Response.Set(challengeField, g.wants(s, who.missing.challenge(s)))
 	case reason == NoCredential || reason == OtherScheme: // RFC 6750, 3.1: no error code when no token was sent
 		x.Response.Del(challengeField)
 		for _, one := range g.schemes {
@@ -121,105 +130,4 @@ func (g *gate) challenge(x *pipeline.Exchange, s scheme, reason Reason) {
 	default:
 		x.Response.Set(challengeField, challengeOf[s])
 	}
-}
-
-// scopeRule is a list of scopes that a token must have, with the answers for what may be missing.
-type scopeRule struct {
-	wanted  []string
-	answers []lack // by the bits of what is missing; nil when there would be too many
-}
-
-// lack is an answer for missing scopes.
-type lack struct {
-	words string
-	texts [schemes][]byte // challenges
-}
-
-func newLack(words []string) lack {
-	text := strings.Join(words, " ")
-	l := lack{words: text}
-	for s, word := range schemeWords {
-		l.texts[s] = []byte(word + challengeMissing + text + `"`)
-	}
-	return l
-}
-
-// challenge is that of bearer tokens for those with proofs: what proofs need is put around it.
-func (l *lack) challenge(s scheme) []byte {
-	if s == dpopScheme {
-		s = bearerScheme
-	}
-	return l.texts[s]
-}
-
-// maxPrepared bounds the answers made beforehand: 2^6.
-const maxPrepared = 6
-
-func newScopeRule(wanted []string) scopeRule {
-	r := scopeRule{wanted: wanted}
-	if len(wanted) > maxPrepared {
-		return r
-	}
-	r.answers = make([]lack, 1<<len(wanted))
-	for bits := range r.answers {
-		r.answers[bits] = r.answer(func(i int) bool { return bits>>i&1 == 1 })
-	}
-	return r
-}
-
-func (r *scopeRule) answer(missing func(i int) bool) lack {
-	var words []string
-	for i, word := range r.wanted {
-		if missing(i) {
-			words = append(words, word)
-		}
-	}
-	return newLack(words)
-}
-
-// missing gives the answer for the wanted scopes that are not among the given ones, or nil. Scopes are compared whole and
-// in their exact case.
-func (r *scopeRule) missing(given []string) *lack {
-	if len(r.wanted) > maxPrepared {
-		return r.missingOfMany(given)
-	}
-	bits := 0
-	for i, word := range r.wanted {
-		if !among(word, given) {
-			bits |= 1 << i
-		}
-	}
-	if bits == 0 {
-		return nil
-	}
-	return &r.answers[bits]
-}
-
-func (r *scopeRule) missingOfMany(given []string) *lack {
-	l := r.answer(func(i int) bool { return !among(r.wanted[i], given) })
-	if l.words == "" {
-		return nil
-	}
-	return &l
-}
-
-// anyScopeRule is a list of scopes of which a client must have one. All of them are named to one that has none: whoever
-// gets them passes.
-type anyScopeRule struct {
-	wanted []string
-	answer lack
-}
-
-func newAnyScopeRule(wanted []string) anyScopeRule { return anyScopeRule{wanted, newLack(wanted)} }
-
-func (r *anyScopeRule) missing(given []string) *lack {
-	for _, word := range r.wanted {
-		if among(word, given) {
-			return nil
-		}
-	}
-	if len(r.wanted) == 0 {
-		return nil
-	}
-	return &r.answer
 }

@@ -48,6 +48,9 @@ type identified struct {
 	cached bool
 	nonce  string        // to be used from now on; "": nothing is to be said
 	after  time.Duration // with TooManyFailures
+
+	failed  *rule // the first that does not hold; nil: all do
+	missing *lack // of scopes; nil: none is missing
 }
 
 // credentials looks at the fields that the route takes credentials from, and at no other: a key in a query is not seen.

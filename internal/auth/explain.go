@@ -161,18 +161,27 @@ func Judge(cfg Config, a *Authority, x *pipeline.Exchange) (string, error) {
 	}
 	x.Client = *who.client
 	defer func() { x.Client = pipeline.Client{} }()
-	if failed := g.failed(x, who.claims); failed != nil {
-		words := refusalWords(failed.reason) + ": " + failed.words
-		if e, ok := failed.matcher.(expressionRule); ok {
-			words += "; it " + e.expression.Why(x, who.claims)
-		}
-		return words, failed.reason
-	}
-	if missing := g.missing(who.claims.scopes); missing != nil {
+	failed, missing := g.failed(x, who.claims), g.missing(who.claims.scopes)
+	switch {
+	case failed != nil:
+		return failedWords(x, &who, failed, missing), failed.reason
+	case missing != nil:
 		return refusalWords(MissingScope) + ": " + missing.words, MissingScope
 	}
 	what := [schemes]string{bearerScheme: "issuer", dpopScheme: "issuer", keyScheme: "list of keys", basicScheme: "list of users", certificateScheme: "list of certificates"}[who.scheme]
 	return fmt.Sprintf("passes as subject %q of %s %s", who.client.Subject, what, who.source), nil
+}
+
+// failedWords are for a rule that does not hold, and for the scopes that are missing besides (nil: none).
+func failedWords(x *pipeline.Exchange, who *identified, failed *rule, missing *lack) string {
+	words := refusalWords(failed.reason) + ": " + failed.words
+	if e, ok := failed.matcher.(expressionRule); ok {
+		words += "; it " + e.expression.Why(x, who.claims)
+	}
+	if missing != nil {
+		words += "; missing scopes: " + missing.words
+	}
+	return words
 }
 
 func refusalWords(r Reason) string {

@@ -36,6 +36,8 @@ type gate struct {
 	scopes    scopeRule
 	anyScope  anyScopeRule
 	forward   forward
+
+	bothScopes scopeRule // of scopes, for a client that has none of anyScope either
 }
 
 // New makes the layer of a route. Issuers and lists that the authority does not know, and two issuers with the same iss, are
@@ -66,7 +68,10 @@ func newGate(cfg Config, f forward, a *Authority) (*gate, error) {
 	}
 	g := &gate{
 		authority: a, trusted: trusted, patience: unknownKeyWait, optional: cfg.Optional, forward: f,
-		scopes: newScopeRule(cfg.Require.Scopes), anyScope: newAnyScopeRule(cfg.Require.AnyScope),
+		scopes: newScopeRule(cfg.Require.Scopes, nil), anyScope: newAnyScopeRule(cfg.Require.AnyScope),
+	}
+	if len(cfg.Require.AnyScope) > 0 {
+		g.bothScopes = newScopeRule(cfg.Require.Scopes, cfg.Require.AnyScope)
 	}
 	if i := introspecting(trusted); i != nil {
 		g.patience = max(g.patience, i.asks.Timeout())
@@ -149,7 +154,7 @@ func open(f forward) pipeline.Layer {
 
 // Serve lets a request with a good credential pass and fills x.Client; others get a Reason.
 func (g *gate) Serve(ctx context.Context, x *pipeline.Exchange) error {
-	x.Client = pipeline.Client{}
+	x.Client, x.Refused = pipeline.Client{}, ""
 	if g.elsewhere(x) {
 		return g.refuse(x, &identified{reason: OtherHost})
 	}
@@ -176,34 +181,31 @@ func (g *gate) Serve(ctx context.Context, x *pipeline.Exchange) error {
 }
 
 // authorize judges what the route demands, and passes on what the route forwards. Rules see the client; nobody else does
-// before all of them hold.
+// before all of them hold. The log gets the name of one that may not.
 func (g *gate) authorize(x *pipeline.Exchange, who *identified) Reason {
 	x.Client = *who.client
 	reason := g.judge(x, who)
 	if reason != accepted {
 		x.Client = pipeline.Client{}
 	}
+	if reason.Kind() == pipeline.Forbidden {
+		x.Refused = who.client.Subject
+	}
 	return reason
 }
 
+// judge asks every rule, whatever else fails: a client that lacks scopes is told which.
 func (g *gate) judge(x *pipeline.Exchange, who *identified) Reason {
-	if failed := g.failed(x, who.claims); failed != nil {
-		switch {
-		case failed.challenge != nil && who.scheme == bearerScheme:
-			x.Response.Set(challengeField, failed.challenge)
-		case failed.challenge != nil && who.scheme == dpopScheme:
-			x.Response.Set(challengeField, g.proofs.wants(failed.challenge))
-		}
-		return failed.reason
+	who.failed, who.missing = g.failed(x, who.claims), g.missing(who.claims.scopes)
+	if who.missing != nil {
+		x.Problem.Scopes = who.missing.words
 	}
-	if missing := g.missing(who.claims.scopes); missing != nil {
-		x.Problem.Scopes = missing.words
-		if x.Response.Set(challengeField, missing.challenge(who.scheme)); who.scheme == dpopScheme {
-			x.Response.Set(challengeField, g.proofs.wants(missing.challenge(dpopScheme)))
-		}
+	switch {
+	case who.failed != nil:
+		return who.failed.reason
+	case who.missing != nil:
 		return MissingScope
-	}
-	if !g.forward.apply(x, who.claims) {
+	case !g.forward.apply(x, who.claims):
 		return TooManyHeaders
 	}
 	return accepted
@@ -217,12 +219,4 @@ func (g *gate) failed(x *pipeline.Exchange, c *claims) *rule {
 		}
 	}
 	return nil
-}
-
-// missing gives the answer for scopes that are not among the given ones, or nil.
-func (g *gate) missing(given []string) *lack {
-	if missing := g.scopes.missing(given); missing != nil {
-		return missing
-	}
-	return g.anyScope.missing(given)
 }

@@ -259,7 +259,8 @@ func TestDecide(t *testing.T) {
 	for field, want := range map[string]string{
 		"":                                       "refuses with 401 unauthenticated: no credential",
 		"Bearer x":                               "malformed",
-		"Bearer " + hs():                         "refuses with 403 forbidden: a claim does not have a demanded value: claim t is a",
+		"Bearer " + hs():                         "refuses with 403 forbidden: a claim does not have a demanded value: claim t is a; missing scopes: w",
+		"Bearer " + hs("scope", "w"):             "claim t is a",
 		"Bearer " + hs("t", "a"):                 "a scope is missing: w",
 		"Bearer " + hs("t", "a", "scope", "w x"): `passes as subject "alice" of issuer main`,
 	} {
@@ -268,7 +269,7 @@ func TestDecide(t *testing.T) {
 			sent = []byte(field)
 		}
 		words, err := Decide(cfg, a, sent)
-		if !strings.Contains(words, want) || (err == nil) != strings.HasPrefix(words, "passes") {
+		if !strings.Contains(words, want) || (err == nil) != strings.HasPrefix(words, "passes") || strings.Contains(words, "missing scopes") != strings.Contains(want, "missing scopes") {
 			t.Errorf("%.12q: %q %v", field, words, err)
 		}
 	}

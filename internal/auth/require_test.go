@@ -52,7 +52,7 @@ func TestAnyScope(t *testing.T) {
 	a := authority(t, map[string]IssuerConfig{"main": secretIssuer()})
 	r := newRoute(t, a, Config{Issuers: []string{"main"}, Require: Require{Scopes: []string{"api"}, AnyScope: []string{"read", "write"}}}, ForwardConfig{})
 	for scope, missing := range map[string]string{
-		"api read": "", "write api": "", "api read write": "", "api": "read write", "read": "api", "api READ reads": "read write",
+		"api read": "", "write api": "", "api read write": "", "api": "read write", "read": "api", "api READ reads": "read write", "": "api read write", "other": "api read write",
 	} {
 		m, err := r.ask("Bearer " + hs("scope", scope))
 		if missing == "" && err == nil {

@@ -2,7 +2,6 @@ package auth
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"maps"
 	"slices"
 	"strings"
@@ -85,14 +84,25 @@ func (r *APIKeyRow) validate(p units.Problems) {
 
 // validateDigest never quotes what stands there: it may be the key itself.
 func validateDigest(text string, p units.Problems) {
-	d, err := parseDigest(text)
-	if err != nil {
+	if _, err := parseDigest(text); err != nil {
 		p.Add("has to be the SHA-256 of the key, as 64 hex digits: printf %%s \"$KEY\" | sha256sum")
-		return
 	}
-	for _, word := range guessable {
-		if d == sha256.Sum256([]byte(word)) {
-			p.Add("is the hash of a key that anybody guesses: %s...", hex.EncodeToString(d[:4]))
+}
+
+// Guessable reports the hash, in hex, of a key that anybody tries first. It is no mistake in a document, examples have such
+// keys: whoever runs one has to be told.
+func Guessable(text string) bool {
+	d, err := parseDigest(text)
+	return err == nil && slices.ContainsFunc(guessable, func(word string) bool { return d == sha256.Sum256([]byte(word)) })
+}
+
+// tellGuessable has the log say which keys are no secrets.
+func (a *Authority) tellGuessable(lists map[string]APIKeysConfig) {
+	for _, name := range slices.Sorted(maps.Keys(lists)) {
+		for _, row := range lists[name].Keys {
+			if slices.ContainsFunc(row.digests(), Guessable) {
+				a.logger.Warn("an API key is one that anybody guesses", "list", name, "key", row.ID)
+			}
 		}
 	}
 }

@@ -155,7 +155,7 @@ func (r *report) take(root *node, list []units.Problem) {
 }
 
 func warnings(doc *Document, root *node, file string) []Located {
-	list := rewrittenAway(doc, root, file)
+	list := append(rewrittenAway(doc, root, file), guessedKeys(doc, root, file)...)
 	if doc.State.Store != "memory" {
 		return list
 	}

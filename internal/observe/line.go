@@ -32,7 +32,7 @@ func appendLine(dst []byte, x *pipeline.Exchange, end pipeline.End, route string
 		dst = appendText(dst, `,"grpc_status":`, codeWord(code))
 	}
 	dst = appendText(dst, `,"kind":`, kindOf(x, end))
-	dst = appendText(dst, `,"client":`, x.Client.Subject)
+	dst = appendText(dst, `,"client":`, clientOf(x, end))
 	dst = appendPeer(dst, x)
 	dst = append(dst, `,"client_ip":"`...)
 	if x.PeerIP != nil && x.ClientIP == x.Peer.Addr() {
@@ -83,6 +83,14 @@ func kindOf(x *pipeline.Exchange, end pipeline.End) string {
 		return pipeline.UpstreamFailed.Slug()
 	}
 	return pipeline.ClientGone.Slug()
+}
+
+// clientOf is the subject of whoever asked, also of one that was known and refused (403). A 401 has none: nobody was verified.
+func clientOf(x *pipeline.Exchange, end pipeline.End) string {
+	if x.Client.Anonymous() && end.Kind == pipeline.Forbidden {
+		return x.Refused
+	}
+	return x.Client.Subject
 }
 
 // tellsError: the chain behind a refusal helps where something of ours or behind us failed. Refusals of the client's own

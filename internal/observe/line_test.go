@@ -35,6 +35,23 @@ func TestLineOfNothing(t *testing.T) {
 	}
 }
 
+// A client that was verified and may not (403) is named; nobody is in any other line of a request without one.
+func TestLineNamesRefusedClients(t *testing.T) {
+	for kind, want := range map[pipeline.Refusal]string{pipeline.Forbidden: "mallory", pipeline.Unauthenticated: "", pipeline.RateLimited: "", 0: ""} {
+		for _, client := range []pipeline.Client{{}, {Identity: "main|u1", Subject: "u1", Issuer: "main"}} {
+			x, end := fullExchange()
+			x.Client, x.Refused, end.Kind = client, "mallory", kind
+			wanted := want
+			if client.Subject != "" {
+				wanted = client.Subject
+			}
+			if got := string(appendLine(nil, &x.Exchange, end, "orders")); !strings.Contains(got, `"client":"`+wanted+`","peer"`) {
+				t.Errorf("%v: %s, want client %q", kind, got, wanted)
+			}
+		}
+	}
+}
+
 func TestLineTimes(t *testing.T) {
 	for at, want := range map[time.Time]string{
 		time.Date(2026, 1, 2, 3, 4, 5, 6_999_999, time.UTC):                      "2026-01-02T03:04:05.006Z",

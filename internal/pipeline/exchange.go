@@ -31,6 +31,10 @@ type Exchange struct {
 	Params Params
 	Client Client
 
+	// Refused is the subject of a client that auth verified and that may not use the route (403). It is for the log only:
+	// Client stays empty, so that nobody acts for one that was refused. It is owned.
+	Refused string
+
 	// Deferred is a limiter's refusal that dedup still has to decide on: a stored answer is replayed all the same. Whoever
 	// finds it set and has nothing to replay returns it.
 	Deferred error
@@ -206,7 +210,7 @@ func (x *Exchange) Begin(req Request, resp Response, live Liveness) {
 	x.Peer, x.PeerIP, x.ClientIP, x.Secure, x.TLS = netip.AddrPort{}, nil, netip.Addr{}, false, nil
 	x.Hops, x.Asked, x.ID, x.Trace = nil, nil, nil, Trace{}
 	x.Start, x.Deadline = time.Time{}, time.Time{}
-	x.Route, x.Params.Names, x.Client = "", nil, Client{}
+	x.Route, x.Params.Names, x.Client, x.Refused = "", nil, Client{}, ""
 	x.Deferred, x.Effect, x.Attempt, x.Problem = nil, EffectNone, Attempt{}, Problem{}
 	x.Outgoing.reset()
 	x.Switch = Switch{}

@@ -67,7 +67,7 @@ func (l *logins) failed(ctx context.Context, x *pipeline.Exchange, refused error
 	switch charge := &c.charges[0]; {
 	case err != nil:
 		x.Response.Del("WWW-Authenticate")
-		x.Problem.RetryAfter = 1
+		x.Problem = pipeline.Problem{RetryAfter: 1}
 		return fmt.Errorf("%w: failed logins: %w", pipeline.StoreUnavailable, err)
 	case !charge.Admitted && l.limit.shadow:
 		l.Recorder.Decision(l.limit.name, DecisionShadowRefused)

@@ -20,6 +20,7 @@ func loginRig(t *testing.T, store Store, cfg Config) (pipeline.Handler, *decisio
 			return nil
 		}
 		x.Response.Set("WWW-Authenticate", []byte("Bearer"))
+		x.Problem.Scopes = "read" // a login that is too weak, see auth
 		return fmt.Errorf("%w: why", pipeline.Unauthenticated)
 	})
 	return FailedLogins(limit(t, "logins", "1/s", cfg), []string{"authorization", "x-api-key"}, store, seen)(auth), seen
@@ -91,7 +92,7 @@ func TestFailedLoginsInTheDark(t *testing.T) {
 
 func TestFailedLoginsWithoutStore(t *testing.T) {
 	h, _ := loginRig(t, brokenStore{}, Config{})
-	if x, _, kind := try(h, "bad", "192.0.2.1"); kind != pipeline.StoreUnavailable || x.Problem.RetryAfter != 1 {
+	if x, _, kind := try(h, "bad", "192.0.2.1"); kind != pipeline.StoreUnavailable || x.Problem != (pipeline.Problem{RetryAfter: 1}) {
 		t.Errorf("%v, %+v", kind, x.Problem)
 	}
 	if _, _, kind := try(h, "good", "192.0.2.1"); kind != 0 {
