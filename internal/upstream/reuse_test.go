@@ -150,6 +150,8 @@ func TestFullPoolWaitsAndThenRefuses(t *testing.T) {
 			p.send(okAnswer)
 		}
 	})
+	free := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(free)
 	cfg := defaults(f.url)
 	cfg.Connections.Max = 1
 	cfg.Timeout.Connect = units.Duration(50 * time.Millisecond)
@@ -166,7 +168,7 @@ func TestFullPoolWaitsAndThenRefuses(t *testing.T) {
 	waiting := make(chan error, 1)
 	go func() { _, err := r.do(with("POST", "waits")); waiting <- err }()
 	queued(t)
-	close(release)
+	free()
 	if err := <-slow; err != nil {
 		t.Error(err)
 	}
@@ -185,6 +187,8 @@ func TestWaiterGetsThePlaceOfABrokenConnection(t *testing.T) {
 		}
 		p.send(okAnswer)
 	})
+	free := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(free)
 	cfg := defaults(f.url)
 	cfg.Connections.Max = 1
 	r := newRig(t, cfg)
@@ -193,7 +197,7 @@ func TestWaiterGetsThePlaceOfABrokenConnection(t *testing.T) {
 	eventually(t, "the call that breaks", func() bool { return count(f, "breaks") > 0 })
 	go func() { _, err := r.do(with("POST", "waits")); second <- err }()
 	queued(t)
-	close(release)
+	free()
 	wantKind(t, <-first, pipeline.UpstreamFailed)
 	if err := <-second; err != nil {
 		t.Error(err)
