@@ -60,8 +60,7 @@ func TestRedisKilledInTheMiddle(t *testing.T) {
 	eachFleetRound(t, func(t *testing.T, f *fleet) {
 		f.middle(func() {
 			f.redis.Kill()
-			met := f.crowd.refused.Load() + 2*fleetAtOnce
-			f.all[0].eventually("the clients to meet it", func() bool { return f.crowd.refused.Load() >= met })
+			f.crowd.meet(2 * fleetAtOnce)
 			f.redis.Restart()
 		})
 		for _, g := range f.all {
