@@ -329,7 +329,7 @@ func TestGRPCStreamRests(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		time.Sleep(time.Second)
+		time.Sleep(500 * time.Millisecond) // the rest
 		if err := stream.Send(&testgrpc.StreamingOutputCallRequest{ResponseParameters: []*testgrpc.ResponseParameters{{Size: 10}}}); err != nil {
 			t.Fatal(err)
 		}

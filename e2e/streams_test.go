@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -126,12 +127,21 @@ func TestStreamsToASlowReader(t *testing.T) {
 	g.eventually("nothing in flight", func() bool { return g.metric(`gateway_in_flight{route="all"}`) == "0" })
 }
 
+// noProc ends a test that can't look at a process: skipped where there is no /proc, failed where the process is gone.
+func noProc(t *testing.T, err error) {
+	t.Helper()
+	if runtime.GOOS == "linux" {
+		t.Fatal(err)
+	}
+	t.Skip("no /proc")
+}
+
 // resident gives a process's memory in bytes: now, and the most it ever was.
 func resident(t *testing.T, pid int) (now, peak int64) {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		t.Skip("no /proc")
+		noProc(t, err)
 	}
 	for _, line := range strings.Split(string(text), "\n") {
 		var kib int64

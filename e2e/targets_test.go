@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -149,18 +150,30 @@ func TestHealthChecks(t *testing.T) {
 	g.eventually("it is back", func() bool { return g.states() == "up up" })
 }
 
+// twoAddresses listens at 127.0.0.1 and 127.0.0.2, at one port.
+func twoAddresses(t *testing.T) (first, second net.Listener, port int) {
+	t.Helper()
+	for range 50 { // the port may be taken at one of them
+		var err error
+		if first, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		port = first.Addr().(*net.TCPAddr).Port
+		if second, err = net.Listen("tcp", "127.0.0.2:"+strconv.Itoa(port)); err == nil {
+			return first, second, port
+		}
+		_ = first.Close()
+	}
+	if runtime.GOOS == "linux" {
+		t.Fatal("no port is free at both")
+	}
+	t.Skip("this machine has no 127.0.0.2")
+	return nil, nil, 0
+}
+
 // Names are looked up again, answers that fail take nothing away, and what is gone gets nothing.
 func TestTargetsByDNS(t *testing.T) {
-	first, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := first.Addr().(*net.TCPAddr).Port
-	second, err := net.Listen("tcp", "127.0.0.2:"+strconv.Itoa(port))
-	if err != nil {
-		_ = first.Close()
-		t.Skip("this machine has no 127.0.0.2")
-	}
+	first, second, port := twoAddresses(t)
 	var calls [2]atomic.Int32
 	for i, ln := range []net.Listener{first, second} {
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { calls[i].Add(1); ok(w, r) })}

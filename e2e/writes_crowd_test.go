@@ -62,6 +62,17 @@ func (c *crowd) write(op string) {
 	}
 }
 
+// meet waits until n more were told that nothing was sent.
+func (c *crowd) meet(n int64) {
+	n += c.refused.Load()
+	for end := time.Now().Add(fleetPatient / 4); c.refused.Load() < n; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			c.t.Error("nobody met it") // the clients go on: they end before the test does
+			return
+		}
+	}
+}
+
 // end notes what a client knows; who sent its write twice at once has to be told the same twice.
 func (c *crowd) end(op string, a answer) {
 	c.mu.Lock()

@@ -60,7 +60,7 @@ func TestRedisKilledInTheMiddle(t *testing.T) {
 	eachFleetRound(t, func(t *testing.T, f *fleet) {
 		f.middle(func() {
 			f.redis.Kill()
-			time.Sleep(300 * time.Millisecond) // the clients meet it
+			f.crowd.meet(2 * fleetAtOnce)
 			f.redis.Restart()
 		})
 		for _, g := range f.all {

@@ -3,6 +3,7 @@ package resilience
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -87,7 +88,9 @@ func TestInjection04IdleClose(t *testing.T) {
 
 // method is that of the request with an id.
 func (o *origin) method(id string) string {
-	for _, a := range o.all() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, a := range slices.Backward(o.seen) {
 		if a.id == id {
 			return a.method
 		}
@@ -160,7 +163,8 @@ func TestInjection10ClientGone(t *testing.T) {
 
 // leave sends a part of a request, waits until a call runs, and closes.
 func (in *injection) leave(g *gate, o *origin, text string, calls bool) {
-	d := g.dialog().say(text)
+	id := itoa(rand.Int())
+	d := g.dialog().say(strings.Replace(text, "Host: a\r\n", "Host: a\r\nX-Request-Id: "+id+"\r\n", 1))
 	if !calls {
 		time.Sleep(5 * time.Millisecond) // the bytes have arrived
 		_ = d.Close()
@@ -169,7 +173,7 @@ func (in *injection) leave(g *gate, o *origin, text string, calls bool) {
 	if strings.HasPrefix(text, "GET /events") {
 		_, _ = head(d.in)
 	} else {
-		time.Sleep(30 * time.Millisecond) // the call is on its way: its upstream says nothing
+		g.eventually("the call", func() bool { return o.method(id) != "" }) // its upstream says nothing
 	}
 	_ = d.Close()
 	o.closedWithin(in.T, text[:12], 1500*time.Millisecond)

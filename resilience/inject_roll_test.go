@@ -2,6 +2,7 @@ package resilience
 
 import (
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -139,6 +140,12 @@ func (b *ready) look() {
 	b.mu.Unlock()
 }
 
+func (b *ready) knows(g *gate) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Contains(b.alive, g.address)
+}
+
 func (b *ready) address() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -182,7 +189,7 @@ func TestInjection19RollingRestarts(t *testing.T) {
 				in.Errorf("exit %d", code)
 			}
 			g.start()
-			time.Sleep(100 * time.Millisecond) // until the balancer knows
+			g.eventually("the balancer to know", func() bool { return b.knows(g) })
 		}
 	}
 	for _, g := range gates {

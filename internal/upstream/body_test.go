@@ -217,20 +217,22 @@ const tooLarge = "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent
 
 // The upstream refuses a big body from its head: the client gets the 413, whatever the upstream does with the rest.
 func TestEarlyAnswerIsDelivered(t *testing.T) {
-	for name, after := range map[string]func(p *peer){
-		"close after 5 ms": func(*peer) { time.Sleep(5 * time.Millisecond) },
-		"stay silent":      func(p *peer) { time.Sleep(time.Second) },
-		"read on":          func(p *peer) { p.block() },
+	for name, after := range map[string]func(p *peer, over <-chan struct{}){
+		"close after 5 ms": func(*peer, <-chan struct{}) { time.Sleep(5 * time.Millisecond) },
+		"stay silent":      func(_ *peer, over <-chan struct{}) { <-over },
+		"read on":          func(p *peer, _ <-chan struct{}) { p.block() },
 	} {
 		for _, kind := range []string{"sized", "chunked", "in memory"} {
 			t.Run(name+"/"+kind, func(t *testing.T) {
 				t.Parallel()
+				over := make(chan struct{})
 				f := newFake(t, func(p *peer) {
 					if s, _ := p.head(); s != nil {
 						p.send(tooLarge)
-						after(p)
+						after(p, over)
 					}
 				})
+				t.Cleanup(func() { close(over) })
 				r := newRig(t, defaults(f.url))
 				for range 10 {
 					m := upload("a", &source{left: fifty, pause: time.Microsecond}, fifty)
@@ -276,7 +278,9 @@ func TestContinueDuringUpload(t *testing.T) {
 
 func TestUpstreamThatStopsReading(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, func(p *peer) { p.head(); time.Sleep(2 * time.Second) })
+	over := make(chan struct{})
+	f := newFake(t, func(p *peer) { p.head(); <-over })
+	t.Cleanup(func() { close(over) })
 	cfg := defaults(f.url)
 	cfg.Timeout.IdleBody = units.Duration(500 * time.Millisecond)
 	r := newRig(t, cfg)

@@ -12,7 +12,7 @@ import (
 	"github.com/oncegate/oncegate/internal/units"
 )
 
-// The upstream closes connections that idle for 20 ms; a POST comes every 40 ms.
+// The upstream closes connections that idle for 20 ms; a POST comes right after that.
 func TestEdge11IdleCloseRaceLosesNoPost(t *testing.T) {
 	t.Parallel()
 	closed := make(chan struct{}, 200)
@@ -20,7 +20,7 @@ func TestEdge11IdleCloseRaceLosesNoPost(t *testing.T) {
 		for {
 			_ = p.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
 			if p.request() == nil {
-				_ = p.Close()
+				hangUp(t, p.Conn)
 				closed <- struct{}{}
 				return
 			}
@@ -34,8 +34,7 @@ func TestEdge11IdleCloseRaceLosesNoPost(t *testing.T) {
 	}
 	for i := range n {
 		if i > 0 {
-			<-closed // on a busy machine 40 ms may be too short for it: the race itself can't be won by anybody
-			time.Sleep(20 * time.Millisecond)
+			<-closed // while it is on its way nobody can win
 		}
 		m := with("POST", fmt.Sprint(i)).WithBody([]byte("{}"))
 		body, err := r.do(m)
@@ -69,29 +68,28 @@ func TestSafeRequestIsSentAgainOnAFreshConnection(t *testing.T) {
 	}
 }
 
-// A second answer that nobody asked for is never delivered: in the same segment, and 40 ms later.
+// A second answer that nobody asked for is never delivered: in the same segment, and when the first has been taken.
 func TestUnsolicitedAnswers(t *testing.T) {
 	stray := strings.Replace(okAnswer, "\r\n\r\nok", "\r\n\r\nNO", 1)
-	for name, script := range map[string]func(p *peer){
-		"same segment": func(p *peer) { p.send(okAnswer + stray) },
-		"later": func(p *peer) {
-			p.send(okAnswer)
-			time.Sleep(40 * time.Millisecond)
-			p.send(stray)
-		},
+	for name, script := range map[string]func(p *peer, taken <-chan struct{}){
+		"same segment": func(p *peer, taken <-chan struct{}) { p.send(okAnswer + stray); <-taken },
+		"later":        func(p *peer, taken <-chan struct{}) { p.send(okAnswer); <-taken; p.send(stray) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			done := make(chan struct{}, 8)
+			taken, done := make(chan struct{}, 8), make(chan struct{}, 8)
 			f := newFake(t, func(p *peer) {
 				for p.request() != nil {
-					script(p)
+					script(p, taken)
+					arrive(t, p.Conn)
 					done <- struct{}{}
 				}
 			})
+			t.Cleanup(func() { close(taken) })
 			r := newRig(t, defaults(f.url))
 			for i := range 4 {
 				body, err := r.do(get(fmt.Sprint(i)))
 				wantOK(t, body, err)
+				taken <- struct{}{}
 				<-done
 			}
 			if _, unsolicited := r.rec.counts(); unsolicited < 3 || f.connections() != 4 {
@@ -131,10 +129,9 @@ func TestUpstreamRestart(t *testing.T) {
 	wait.Wait()
 	f.mu.Lock()
 	for _, c := range f.conns {
-		_ = c.Close()
+		hangUp(t, c)
 	}
 	f.mu.Unlock()
-	time.Sleep(20 * time.Millisecond) // the FINs are on their way
 	m := with("POST", "after").WithBody([]byte("x"))
 	body, err := r.do(m)
 	wantOK(t, body, err)
@@ -153,15 +150,15 @@ func TestFullPoolWaitsAndThenRefuses(t *testing.T) {
 			p.send(okAnswer)
 		}
 	})
+	free := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(free)
 	cfg := defaults(f.url)
 	cfg.Connections.Max = 1
 	cfg.Timeout.Connect = units.Duration(50 * time.Millisecond)
 	r := newRig(t, cfg)
 	slow := make(chan error, 1)
 	go func() { _, err := r.do(get("slow")); slow <- err }()
-	for count(f, "slow") == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "the slow call", func() bool { return count(f, "slow") > 0 })
 	m := with("POST", "refused")
 	_, err := r.do(m)
 	wantKind(t, err, pipeline.Overloaded)
@@ -170,8 +167,8 @@ func TestFullPoolWaitsAndThenRefuses(t *testing.T) {
 	}
 	waiting := make(chan error, 1)
 	go func() { _, err := r.do(with("POST", "waits")); waiting <- err }()
-	time.Sleep(10 * time.Millisecond)
-	close(release)
+	queued(t)
+	free()
 	if err := <-slow; err != nil {
 		t.Error(err)
 	}
@@ -190,17 +187,17 @@ func TestWaiterGetsThePlaceOfABrokenConnection(t *testing.T) {
 		}
 		p.send(okAnswer)
 	})
+	free := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(free)
 	cfg := defaults(f.url)
 	cfg.Connections.Max = 1
 	r := newRig(t, cfg)
 	first, second := make(chan error, 1), make(chan error, 1)
 	go func() { _, err := r.do(with("POST", "breaks")); first <- err }()
-	for count(f, "breaks") == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "the call that breaks", func() bool { return count(f, "breaks") > 0 })
 	go func() { _, err := r.do(with("POST", "waits")); second <- err }()
-	time.Sleep(10 * time.Millisecond)
-	close(release)
+	queued(t)
+	free()
 	wantKind(t, <-first, pipeline.UpstreamFailed)
 	if err := <-second; err != nil {
 		t.Error(err)
@@ -217,9 +214,7 @@ func TestFullTargetTriesAnotherOne(t *testing.T) {
 	r := newRig(t, cfg)
 	slow := make(chan error, 1)
 	go func() { _, err := r.do(with("POST", "slow")); slow <- err }()
-	for count(busy, "slow") == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "the slow call", func() bool { return count(busy, "slow") > 0 })
 	for i := range 4 {
 		body, err := r.do(with("POST", fmt.Sprint(i)))
 		wantOK(t, body, err)

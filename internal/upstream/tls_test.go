@@ -144,30 +144,30 @@ func TestTLSHandshakeIsBounded(t *testing.T) {
 func TestTLSIdleConnections(t *testing.T) {
 	a := newAuthority(t)
 	for name, then := range map[string]func(p *peer){
-		"closed": func(*peer) {},
-		"stray":  func(p *peer) { p.send(okAnswer); p.block() },
+		"closed": func(p *peer) { hangUp(t, p.Conn) },
+		"stray":  func(p *peer) { p.send(okAnswer); arrive(t, p.Conn) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			done := make(chan struct{}, 10)
+			taken, done := make(chan struct{}, 10), make(chan struct{}, 10)
 			f := startFake(t, a.listen(t, "orders.internal"), "https", func(p *peer) {
 				if p.request() != nil {
 					p.send(okAnswer)
-					time.Sleep(5 * time.Millisecond)
-					if name == "closed" {
-						_ = p.Close()
-					}
-					time.AfterFunc(10*time.Millisecond, func() { done <- struct{}{} })
+					<-taken
 					then(p)
+					done <- struct{}{}
+					p.block()
 				}
 			})
+			t.Cleanup(func() { close(taken) })
 			r := newRig(t, secure(f, a.file, "orders.internal"))
 			for i := range 5 {
 				m := with("POST", fmt.Sprint(i)).WithBody([]byte("{}"))
 				body, err := r.do(m)
 				wantOK(t, body, err)
 				if m.Attempt.Count != 1 || count(f, fmt.Sprint(i)) != 1 {
-					t.Errorf("%d dispatches, seen %d times", m.Attempt.Count, count(f, fmt.Sprint(i)))
+					t.Fatalf("%d dispatches, seen %d times", m.Attempt.Count, count(f, fmt.Sprint(i)))
 				}
+				taken <- struct{}{}
 				<-done
 			}
 			if stale, stray := r.rec.counts(); stale+stray != 4 {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/oncegate/oncegate/internal/dedup"
 	"github.com/oncegate/oncegate/internal/dedup/record"
@@ -203,7 +204,15 @@ func TestBallastGoesWhenTheDiskIsFull(t *testing.T) {
 	defer s.Close()
 	file := filepath.Join(path, "BALLAST")
 	if st, err := os.Stat(file); err != nil || st.Size() != 1<<20 {
-		t.Skipf("this file system has no fallocate: %v", err)
+		probe, made := os.Create(filepath.Join(path, "probe"))
+		if made != nil {
+			t.Fatal(made)
+		}
+		defer probe.Close()
+		if kept := unix.Fallocate(int(probe.Fd()), 0, 0, 4096); kept == unix.EOPNOTSUPP {
+			t.Skip("this file system has no fallocate")
+		}
+		t.Fatalf("no ballast: %v", err)
 	}
 	newBallast(path, Options{Ballast: -1, Log: s.opts.Log}).release()
 	if _, err := os.Stat(file); !os.IsNotExist(err) {

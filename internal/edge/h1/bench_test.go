@@ -1,9 +1,12 @@
 package h1
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"io"
 	"net"
+	"net/http"
 	"runtime"
 	"syscall"
 	"testing"
@@ -40,21 +43,18 @@ func warm(t testing.TB, addr string, request, buf []byte) (net.Conn, int) {
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	_, _ = c.Write(request)
-	size := 0
-	for size < 100 {
-		n, err := c.Read(buf[size:])
-		if size += n; err != nil {
-			t.Fatal(err)
-		}
+	var answer bytes.Buffer
+	a, err := http.ReadResponse(bufio.NewReader(io.TeeReader(c, &answer)), nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	time.Sleep(20 * time.Millisecond)
-	_ = c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
-	n, _ := c.Read(buf[size:])
-	_ = c.SetReadDeadline(time.Time{})
+	if _, err := io.Copy(io.Discard, a.Body); err != nil {
+		t.Fatal(err)
+	}
 	for range 200 {
-		roundTrip(t, c, request, buf, size+n)
+		roundTrip(t, c, request, buf, answer.Len())
 	}
-	return c, size + n
+	return c, answer.Len()
 }
 
 // quick serves h without the bookkeeping of the other tests.

@@ -148,6 +148,7 @@ func TestLimitBody(t *testing.T) {
 }
 
 func TestExpectContinue(t *testing.T) {
+	first := make(chan struct{}, 1)
 	s := serve(t, config(), func(ctx context.Context, x *pipeline.Exchange) error {
 		if x.Request.Header("Expect") != nil {
 			t.Error("Expect must not be passed on")
@@ -155,7 +156,17 @@ func TestExpectContinue(t *testing.T) {
 		if string(x.Request.Path()) == "/no" {
 			return pipeline.Forbidden
 		}
-		return readAll(ctx, x)
+		if string(x.Request.Path()) != "/yes" {
+			return readAll(ctx, x)
+		}
+		b, body := make([]byte, 5), x.Request.Body()
+		n, err := body.Read(b)
+		first <- struct{}{}
+		if err == nil {
+			_, err = io.ReadFull(body, b[n:])
+		}
+		x.Response.SetBody(b)
+		return err
 	})
 	for _, framing := range []string{"Content-Length: 5", "Transfer-Encoding: chunked"} {
 		for _, expect := range []string{"Expect: 100-continue", "expect: 100-Continue"} {
@@ -176,7 +187,7 @@ func TestExpectContinue(t *testing.T) {
 				pieces = []string{"2\r\nhe\r\n", "3\r\nllo\r\n0\r\n\r\n"}
 			}
 			c.send(pieces[0])
-			time.Sleep(20 * time.Millisecond) // the second piece needs a second read, which says 100 no more
+			<-first // the second piece needs a second read, which says 100 no more
 			c.send(pieces[1]).answer("POST").is(t, 200, "hello")
 			c.get("/").is(t, 200, "")
 		}

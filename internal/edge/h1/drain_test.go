@@ -74,9 +74,7 @@ func TestShutdownWaitsForRunning(t *testing.T) {
 		t.Errorf("active: %d", s.Active())
 	}
 	done := s.shutdown(5 * time.Second)
-	for !refuses(s.addr) {
-		time.Sleep(time.Millisecond)
-	}
+	s.soon("connections are refused", func() bool { return refuses(s.addr) })
 	select {
 	case err := <-done:
 		t.Fatalf("ended too early: %v", err)
@@ -138,15 +136,13 @@ func TestShutdownServesWhatHasArrived(t *testing.T) {
 func TestShutdownWaitsForUpload(t *testing.T) {
 	s := serve(t, config(), readAll)
 	c := s.dial().send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
-	for s.Active() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	s.soon("the upload runs", func() bool { return s.Active() == 1 })
 	done := s.shutdown(5 * time.Second)
-	time.Sleep(50 * time.Millisecond)
+	s.soon("connections are refused", func() bool { return refuses(s.addr) })
 	s.conns.each(func(c *conn) { // a wake-up that was meant for an idle connection and comes too late
 		_ = c.socket.SetReadDeadline(time.Unix(1, 0))
 	})
-	time.Sleep(20 * time.Millisecond)
+	time.Sleep(20 * time.Millisecond) // who reads has met it: nothing shows that
 	c.send("cd").answer("POST").is(t, 200, "abcd")
 	if err := wait(t, done); err != nil {
 		t.Fatal(err)

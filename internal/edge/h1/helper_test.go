@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -79,11 +80,12 @@ func serve(t testing.TB, cfg edge.Config, h handle) *server {
 
 func (s *server) start(cfg edge.Config, h pipeline.Handler) {
 	s.t.Helper()
-	e, err := New(cfg, h, slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	e, err := New(cfg, h, log)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	ln, err := edge.Listen(cfg, nil)
+	ln, err := edge.Listen(cfg, log)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -112,6 +114,27 @@ func (s *server) ended() end {
 		s.t.Fatal("no exchange ended")
 		panic("unreachable")
 	}
+}
+
+// soon waits until something holds.
+func (s *server) soon(what string, holds func() bool) {
+	s.t.Helper()
+	for by := time.Now().Add(5 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(by) {
+			s.t.Fatalf("%s: not within 5 s", what)
+		}
+	}
+}
+
+// waitsIn tells whether a goroutine with call on its stack waits for this.
+func waitsIn(this, call string) bool {
+	buf := make([]byte, 1<<20)
+	for g := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+		if head, calls, _ := strings.Cut(g, "\n"); strings.Contains(head, "["+this) && strings.Contains(calls, call) {
+			return true
+		}
+	}
+	return false
 }
 
 // client is a raw connection.

@@ -5,7 +5,6 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
@@ -178,15 +177,14 @@ func TestRefusalReachesASendingClient(t *testing.T) {
 			conn.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n" + head + "\r\n")
 			sent := make(chan error, 1)
 			go func() { _, err := io.WriteString(conn, strings.Repeat("x", 4000000)); sent <- err }()
-			time.Sleep(20 * time.Millisecond)
+			if err := <-sent; err != nil { // before it reads anything
+				t.Errorf("%q: sending: %v", head, err)
+			}
 			want := pipeline.TooLarge
 			if head != "" {
 				want = pipeline.BadRequest
 			}
 			conn.answer("POST").problem(t, want)
-			if err := <-sent; err != nil {
-				t.Errorf("%q: sending: %v", head, err)
-			}
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -45,7 +44,11 @@ func TestAnswersBeforeACloseArrive(t *testing.T) {
 				fmt.Sprintf("POST /never HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(long), long))
 			s.ended()
 			s.ended()
-			time.Sleep(20 * time.Millisecond) // the close follows the end of the exchange, and nothing tells of it
+			s.soon("the connection is being closed", func() bool {
+				open := 0
+				s.conns.each(func(*conn) { open++ })
+				return open == 0 || waitsIn("IO wait", "(*conn).drainAndClose(")
+			})
 			c.answer("GET").is(t, 200, long)
 			if a := c.answer("GET"); a.err != nil != (name == "broken off") {
 				t.Errorf("%q, %v", a.body, a.err)

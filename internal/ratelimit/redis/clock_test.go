@@ -64,6 +64,9 @@ func TestRollingForgetsGatewaysThatAreGone(t *testing.T) {
 	s, now := clocked(t, single(redistest.Start(t)))
 	limit := quota(ratelimit.Quota{Count: 1000, N: 1, Unit: "m", Rolling: true})
 	name := named(t, s, "k")
+	close(s.resting) // beats name the gateway, too
+	s.awaitRest()
+	s.resting = make(chan struct{})
 	for i := range 200 {
 		s.me = fmt.Sprintf("g%d", i)
 		good(t, draw(t, s, leases.Draw{Name: name, Limit: limit, Want: 1}))

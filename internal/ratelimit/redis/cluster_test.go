@@ -54,6 +54,12 @@ func startLoad(t *testing.T, s *Source, clients, keys int) *load {
 	return l
 }
 
+// await waits until so many were granted.
+func (l *load) await(t *testing.T, n int64) {
+	t.Helper()
+	await(t, 20*time.Second, "the load", func() bool { return l.granted.Load() >= n })
+}
+
 func (l *load) end() {
 	select {
 	case <-l.stop:
@@ -79,7 +85,7 @@ func TestSlotsMoveUnderLoad(t *testing.T) {
 	s := open(t, ofCluster(c), patient, Deps{})
 	const keys = 40
 	l := startLoad(t, s, 8, keys)
-	time.Sleep(100 * time.Millisecond)
+	l.await(t, 10*keys)
 	for n := range keys {
 		move(t, c, s.names.of(bucketKind, named(t, s, fmt.Sprint("k", n))))
 	}
@@ -200,7 +206,7 @@ func TestSentinelFailover(t *testing.T) {
 		func(old *redistest.Server) { old.Kill() },
 	} {
 		l := startLoad(t, s, 4, keys)
-		time.Sleep(200 * time.Millisecond)
+		l.await(t, 10*keys)
 		l.end()
 		fleet.AwaitReplicas()
 		l = startLoad(t, s, 4, keys)

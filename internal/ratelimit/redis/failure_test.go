@@ -184,7 +184,12 @@ func TestStallBehindPatientCalls(t *testing.T) {
 	for range maxFlying * batchSize {
 		patients.Go(func() { _, _ = s.Usage(t.Context(), []byte("k"), slow) })
 	}
-	time.Sleep(5 * time.Millisecond)
+	n := s.fleet.all()[0]
+	await(t, 5*time.Second, "all patients are sent or queued", func() bool {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return n.window.used+n.queue.len() >= maxFlying*batchSize
+	})
 	begin := time.Now()
 	if g := draw(t, s, leases.Draw{Name: name, Limit: slow, Want: 1}); g.Err == nil || time.Since(begin) > 25*time.Millisecond+slack {
 		t.Errorf("%v after %v", g.Err, time.Since(begin))

@@ -120,7 +120,8 @@ func TestWarnings(t *testing.T) {
 func TestGateways(t *testing.T) {
 	srv := redistest.Start(t)
 	cfg := single(srv)
-	a, b, c := open(t, cfg, patient, Deps{}), open(t, cfg, patient, Deps{}), open(t, cfg, patient, Deps{})
+	ofA, ofB := &counts{}, &counts{}
+	a, b, c := open(t, cfg, patient, Deps{Recorder: ofA}), open(t, cfg, patient, Deps{Recorder: ofB}), open(t, cfg, patient, Deps{})
 	all := func(n int) func() bool { return func() bool { return alive(a) == n && alive(b) == n } }
 	began := time.Now()
 	await(t, 5*time.Second, "three are alive", all(3))
@@ -134,7 +135,8 @@ func TestGateways(t *testing.T) {
 	await(t, 5*time.Second, "two are alive", all(2))
 	await(t, 5*time.Second, "it is sure", func() bool { _, sure := a.Gateways(); return sure })
 	srv.Kill()
-	time.Sleep(aliveBeat + 500*time.Millisecond) // longer than a beat: it failed
+	failed := func(c *counts) bool { return c.failed.Load()+c.refused.Load() >= 2 }
+	await(t, 5*aliveBeat, "their beats fail", func() bool { return failed(ofA) && failed(ofB) })
 	if _, sure := a.Gateways(); !all(2)() || !sure {
 		t.Fatalf("%d, %d after an outage", alive(a), alive(b))
 	}
