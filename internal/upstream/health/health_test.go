@@ -82,10 +82,7 @@ func TestRiseAndFall(t *testing.T) {
 }
 
 // each notes all checks, and when the target changes sides.
-type each struct {
-	watch
-	list chan string
-}
+type each struct{ list chan string }
 
 func (e each) Health(well bool, _ string) { e.list <- fmt.Sprint("well ", well) }
 
@@ -105,7 +102,7 @@ func TestEachCheckIsTold(t *testing.T) {
 		}
 	}))
 	defer srv.Close()
-	s, e := settings(), each{list: make(chan string, 100)}
+	s, e := settings(), each{make(chan string, 100)}
 	s.Interval = 20 * time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
