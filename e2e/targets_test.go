@@ -171,6 +171,43 @@ func twoAddresses(t *testing.T) (first, second net.Listener, port int) {
 	return nil, nil, 0
 }
 
+// A target that was down and ejected for 30 s is called again as soon as its checks pass.
+func TestHealthChecksEndAnEjection(t *testing.T) {
+	a, down := serve(t, ok), freePort(t)
+	g := begin(t, fmt.Sprintf(targetRoutes, fmt.Sprintf("targets: [%q, %q], health: { interval: 200ms, timeout: 150ms, unhealthy: 8, healthy: 2 }", a.url, "http://"+down)))
+	if n := g.failures(20); n != 0 {
+		t.Errorf("%d calls failed", n)
+	}
+	if got := g.states(); got != "up ejected" {
+		t.Errorf("before: %s", got)
+	}
+	g.eventually("its checks fail, too", func() bool { return !g.targets()[1].Healthy })
+	ln, err := net.Listen("tcp", down)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var calls atomic.Int32
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/healthz" {
+			calls.Add(1)
+		}
+		ok(w, r)
+	})}
+	go server.Serve(ln) //nolint:errcheck // ends with the test
+	t.Cleanup(func() { _ = server.Close() })
+	g.eventually("it is back", func() bool { return g.states() == "up up" }) // in 15 s
+	if n := g.failures(20); n != 0 || calls.Load() != 10 {
+		t.Errorf("%d failures, %d of 20 calls at the target that is back", n, calls.Load())
+	}
+	labels := fmt.Sprintf(`target=%q,upstream="up"}`, down)
+	if up, out := g.metric("gateway_target_up{"+labels), g.metric(`gateway_target_ejections_total{reason="connect",`+labels); up != "1" || out != "1" {
+		t.Errorf("up %s, ejections %s", up, out)
+	}
+	if list := g.targets(); list[1].Until != "" || list[1].Ejections != 1 || !strings.Contains(g.log.String(), `"msg":"target is back from ejection","upstream":"up","target":"`+down+`","by":"checks"`) {
+		t.Errorf("%+v", list)
+	}
+}
+
 // Names are looked up again, answers that fail take nothing away, and what is gone gets nothing.
 func TestTargetsByDNS(t *testing.T) {
 	first, second, port := twoAddresses(t)

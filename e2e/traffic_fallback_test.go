@@ -30,6 +30,11 @@ func newFickle(t *testing.T) *fickle {
 			w.WriteHeader(code)
 		case "reset":
 			panic(http.ErrAbortHandler)
+		case "garbage":
+			if c, _, err := http.NewResponseController(w).Hijack(); err == nil {
+				_, _ = c.Write([]byte("hello\r\n\r\n"))
+				_ = c.Close()
+			}
 		case "silent":
 			select {
 			case <-r.Context().Done():
@@ -182,6 +187,46 @@ routes:
 		if strings.Join(got, ", ") != c.want || !timed {
 			t.Errorf("%s and %s at %s: %q, times for all: %v", c.first, c.second, c.path, got, timed)
 		}
+	}
+}
+
+// An upstream that is down, resets, talks nonsense or is silent is a 502 or 504 to clients, so it is to 5xx and those statuses. In
+// a chain the second upstream's failure is its own. Writes go nowhere else once they may have been sent.
+func TestTrafficFallbackOn5xxCoversAnOutage(t *testing.T) {
+	fickle, dr := newFickle(t), branded(t, "dr")
+	down := "http://" + freePort(t)
+	route := func(id, to, rules string) string {
+		return fmt.Sprintf("  - { id: %s, match: { path: /%s }, auth: none, to: %s, fallback: [%s] }\n", id, id, to, rules)
+	}
+	both := `{ on: [open, timeout, 5xx], upstream: dr }`
+	g := begin(t, fmt.Sprintf("upstreams:\n  fickle: { targets: [%q], timeout: { first_byte: 300ms }, breaker: { minimum: 100000 } }\n  down: { targets: [%q] }\n  dr: { targets: [%q] }\nroutes:\n",
+		fickle.url, down, dr.url)+
+		route("down", "down", both)+route("fickle", "fickle", both)+
+		route("late", "fickle", `{ on: ["504"], upstream: dr }`)+route("broken", "fickle", `{ on: ["502"], upstream: dr }`)+
+		route("chain", "fickle", `{ on: [5xx], upstream: down }, { on: [connect], respond: { status: 203 } }`)+
+		route("wrong", "fickle", `{ on: [5xx], upstream: down }, { on: [reset], respond: { status: 203 } }`))
+	for _, c := range []struct{ path, what, read, write string }{
+		{"/down", "ok", "200 dr", "200 dr"}, // nothing was sent
+		{"/fickle", "garbage", "200 dr", "502 "},
+		{"/fickle", "reset", "200 dr", "502 "},
+		{"/fickle", "silent", "200 dr", "504 "},
+		{"/late", "silent", "200 dr", "504 "},
+		{"/late", "reset", "502 ", "502 "},
+		{"/broken", "reset", "200 dr", "502 "},
+		{"/broken", "silent", "504 ", "504 "},
+		{"/chain", "500", "203 respond", "500 "},
+		{"/wrong", "500", "502 ", "500 "},
+	} {
+		fickle.what.Store(c.what)
+		for method, want := range map[string]string{"GET": c.read, "POST": c.write} {
+			a := g.mustCall(method, c.path, map[string]string{"POST": "{}"}[method])
+			if got := fmt.Sprintf("%d %s", a.status, a.header.Get("X-Gateway-Fallback")); got != want {
+				t.Errorf("%s %s, %s: %q, want %q", method, c.path, c.what, got, want)
+			}
+		}
+	}
+	if n := dr.count.Load(); n != 7 {
+		t.Errorf("%d calls of the other upstream, want 6 reads and one write that was not sent", n)
 	}
 }
 

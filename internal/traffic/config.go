@@ -60,7 +60,7 @@ type Redirect struct {
 
 // Rule is one entry of fallback: what to do about which failures.
 type Rule struct {
-	On       []string `yaml:"on" required:"true" nonempty:"true" doc:"Failures: open, overloaded, connect, reset, timeout, 5xx, or a status."`
+	On       []string `yaml:"on" required:"true" nonempty:"true" doc:"Failures: open, overloaded, connect, reset, timeout, 5xx, or a status. connect and reset are 502, too, timeout is 504, and so they are 5xx; open and overloaded are not."`
 	Upstream string   `yaml:"upstream" doc:"Another upstream; only for requests of which nothing was sent, or that may be repeated."`
 	Respond  *Respond `yaml:"respond" doc:"A fixed answer; never for a keyed write."`
 }

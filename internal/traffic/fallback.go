@@ -8,7 +8,7 @@ import (
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
 
-// failure is a class of outcomes.
+// failure is a class of outcomes. What the upstream is to blame for has a status, too: what the client would get.
 type failure uint16
 
 const (
@@ -106,13 +106,13 @@ func (f *fallback) Serve(ctx context.Context, x *pipeline.Exchange) error {
 		}
 	}
 	mark, problem := x.Mark(), x.Problem
-	err := f.next.Serve(ctx, x)
+	effect, err := called(ctx, f.next, x)
 	if err == nil {
 		x.Response.Del(markField)
 	}
 	for i := range f.rules {
 		rule := &f.rules[i]
-		kind, status := classify(x, err)
+		kind, status := classify(x, err, effect)
 		if kind == 0 && status < 400 {
 			return err
 		}
@@ -126,7 +126,7 @@ func (f *fallback) Serve(ctx context.Context, x *pipeline.Exchange) error {
 		x.Abandon(mark, end)
 		x.Problem = problem
 		x.Attempt.Fallback = rule.what
-		if err = f.follow(ctx, rule, x); err == nil {
+		if effect, err = rule.follow(ctx, x); err == nil {
 			x.Response.Set(markField, rule.mark)
 			if f.rec != nil {
 				f.rec.FellBack(f.route, rule.what)
@@ -144,16 +144,22 @@ func (f *fallback) keepBody(x *pipeline.Exchange) error {
 	return x.KeepBody(keptBody)
 }
 
-// follow keeps the exchange's effect: what the first upstream may have done is not undone by an answer from elsewhere.
-func (f *fallback) follow(ctx context.Context, rule *fallbackRule, x *pipeline.Exchange) error {
-	if rule.branch == nil {
-		return rule.answer.Serve(ctx, x)
+func (r *fallbackRule) follow(ctx context.Context, x *pipeline.Exchange) (pipeline.Effect, error) {
+	if r.branch == nil {
+		return pipeline.EffectNone, r.answer.Serve(ctx, x)
 	}
+	return called(ctx, r.branch.Handler, x)
+}
+
+// called gives the effect of this call alone, which says how it failed. The exchange keeps the greatest of all: what one upstream
+// may have done is not undone by an answer from elsewhere.
+func called(ctx context.Context, h pipeline.Handler, x *pipeline.Exchange) (pipeline.Effect, error) {
 	before := x.Effect
 	x.Effect = pipeline.EffectNone
-	err := rule.branch.Handler.Serve(ctx, x)
-	x.Effect = max(x.Effect, before)
-	return err
+	err := h.Serve(ctx, x)
+	own := x.Effect
+	x.Effect = max(own, before)
+	return own, err
 }
 
 const keptBody = 64 << 10
@@ -182,26 +188,27 @@ func repeatable(x *pipeline.Exchange) bool {
 	return false
 }
 
-// classify gives the class of a failure, or the status of an answer.
-func classify(x *pipeline.Exchange, err error) (failure, int) {
+// classify gives the class of a call that failed, and the status of its answer, or the one that stands for a failure of the
+// upstream. effect is that of this call. What the gateway refused by itself has no status here: it is named on its own.
+func classify(x *pipeline.Exchange, err error, effect pipeline.Effect) (failure, int) {
 	if err == nil {
 		return 0, x.HeadStatus()
 	}
-	switch pipeline.KindOf(err) {
+	switch kind := pipeline.KindOf(err); kind {
 	case pipeline.UpstreamOpen:
 		return failedOpen, 0
 	case pipeline.Overloaded:
 		return failedOverloaded, 0
 	case pipeline.UpstreamFailed:
-		if x.Effect == pipeline.EffectNone {
-			return failedConnect, 0
+		if effect == pipeline.EffectNone {
+			return failedConnect, kind.Status()
 		}
-		return failedReset, 0
+		return failedReset, kind.Status()
 	case pipeline.UpstreamTimeout:
-		if x.Effect == pipeline.EffectNone { // nobody took the connection, which is as much the one as the other
-			return failedTimeout | failedConnect, 0
+		if effect == pipeline.EffectNone { // nobody took the connection, which is as much the one as the other
+			return failedTimeout | failedConnect, kind.Status()
 		}
-		return failedTimeout, 0
+		return failedTimeout, kind.Status()
 	}
 	return 0, 0
 }

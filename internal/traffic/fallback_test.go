@@ -25,6 +25,9 @@ func fails(err error, effect pipeline.Effect, status int) pipeline.Handler {
 	})
 }
 
+// on has the upstream dr take over.
+func on(words ...string) []Rule { return []Rule{{On: words, Upstream: "dr"}} }
+
 // fellBack notes what it was told. An answer that is given up has to be there still, to be judged.
 type fellBack struct {
 	what  []string
@@ -70,6 +73,21 @@ func TestFallback(t *testing.T) {
 		{"503, keyed write", "POST", true, fails(nil, done, 503), named("dr"), both, "503"},
 		{"both fail, the second rule answers", "GET", false, fails(pipeline.UpstreamOpen, none, 0), fails(pipeline.UpstreamTimeout, unknown, 0), both, "respond"},
 		{"both fail, none is left", "GET", false, fails(nil, done, 502), fails(nil, done, 500), both[:1], "dr"},
+		{"refused is a 502", "GET", false, fails(pipeline.UpstreamFailed, none, 0), named("dr"), on("502"), "dr"},
+		{"reset is a 502", "GET", false, fails(pipeline.UpstreamFailed, unknown, 0), named("dr"), on("502"), "dr"},
+		{"refused is 5xx", "GET", false, fails(pipeline.UpstreamFailed, none, 0), named("dr"), on("5xx"), "dr"},
+		{"refused is 5xx, and a keyed write was not sent", "POST", true, fails(pipeline.UpstreamFailed, none, 0), named("dr"), on("5xx"), "dr"},
+		{"reset is 5xx", "GET", false, fails(pipeline.UpstreamFailed, unknown, 0), named("dr"), on("5xx"), "dr"},
+		{"reset is 5xx, but a write may have been sent", "POST", false, fails(pipeline.UpstreamFailed, unknown, 0), named("dr"), on("5xx"), "upstream-failed"},
+		{"reset is 5xx, but a keyed write may have been sent", "POST", true, fails(pipeline.UpstreamFailed, unknown, 0), named("dr"), on("5xx"), "upstream-failed"},
+		{"timeout is 5xx", "GET", false, fails(pipeline.UpstreamTimeout, unknown, 0), named("dr"), on("5xx"), "dr"},
+		{"timeout is a 504", "GET", false, fails(pipeline.UpstreamTimeout, unknown, 0), named("dr"), on("504"), "dr"},
+		{"timeout is no 502", "GET", false, fails(pipeline.UpstreamTimeout, unknown, 0), named("dr"), on("502", "reset", "connect"), "upstream-timeout"},
+		{"timeout is 5xx, but a write may have been sent", "POST", false, fails(pipeline.UpstreamTimeout, unknown, 0), named("dr"), on("5xx"), "upstream-timeout"},
+		{"refused is no 504", "GET", false, fails(pipeline.UpstreamFailed, none, 0), named("dr"), on("504", "503", "reset", "timeout"), "upstream-failed"},
+		{"open is no status", "GET", false, fails(pipeline.UpstreamOpen, none, 0), named("dr"), on("5xx", "503"), "upstream-open"},
+		{"overloaded is no status", "GET", false, fails(pipeline.Overloaded, none, 0), named("dr"), on("5xx", "503"), "overloaded"},
+		{"a failure of ours is no status", "GET", false, fails(pipeline.Internal, none, 0), named("dr"), on("5xx", "500"), "internal"},
 		{"the client left", "GET", false, fails(pipeline.ClientGone, unknown, 0), named("dr"), both, "client-gone"},
 		{"a 401 of ours", "GET", false, fails(pipeline.Unauthenticated, none, 0), named("dr"), both, "unauthenticated"},
 	} {
@@ -91,6 +109,43 @@ func TestFallback(t *testing.T) {
 		}
 		if got != c.want {
 			t.Errorf("%s: %s, not %s", c.name, got, c.want)
+		}
+	}
+}
+
+// In a chain each call is judged by itself: what the first upstream was sent says nothing about how the second failed. Whether
+// yet another may be asked is a matter of all of them.
+func TestEachCallOfAChainIsJudgedByItself(t *testing.T) {
+	none, unknown, done := pipeline.EffectNone, pipeline.EffectUnknown, pipeline.EffectDone
+	refused, reset := fails(pipeline.UpstreamFailed, none, 0), fails(pipeline.UpstreamFailed, unknown, 0)
+	for _, c := range []struct {
+		name, method  string
+		first, second pipeline.Handler
+		before        pipeline.Effect
+		on            string // what the third one is for
+		want          string
+	}{
+		{"500, then refused", "GET", fails(nil, done, 500), refused, none, "connect", "third"},
+		{"500, then refused, is no reset", "GET", fails(nil, done, 500), refused, none, "reset", "upstream-failed"},
+		{"500, then reset", "GET", fails(nil, done, 500), reset, none, "reset", "third"},
+		{"refused, then reset", "GET", refused, reset, none, "reset", "third"},
+		{"refused, then reset: a write may have been sent", "POST", refused, reset, none, "reset", "upstream-failed"},
+		{"refused, then refused: a write was not sent", "POST", refused, refused, none, "connect", "third"},
+		{"sent before, then refused", "GET", refused, refused, unknown, "connect", "third"},
+		{"sent before, then refused: a write", "POST", refused, refused, unknown, "connect", "upstream-failed"},
+	} {
+		m := pipeline.NewMemory(c.method, "/")
+		m.Effect = c.before
+		rules := []Rule{{On: []string{"5xx", "connect"}, Upstream: "second"}, {On: []string{c.on}, Upstream: "third"}}
+		h := Fallback(rules, "r", map[string]*Branch{"second": {Name: "second", Handler: c.second}, "third": {Name: "third", Handler: named("third")}}, nil)(c.first)
+		got := ""
+		if err := h.Serve(context.Background(), &m.Exchange); err != nil {
+			got = pipeline.KindOf(err).Slug()
+		} else {
+			got = string(m.Sent.Header("X-Gateway-Fallback"))
+		}
+		if got != c.want || m.Effect < c.before {
+			t.Errorf("%s: %q, not %q; effect %v", c.name, got, c.want, m.Effect)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -71,18 +72,53 @@ func TestHealthChecksTakeOutAndBringBack(t *testing.T) {
 	}
 }
 
-// Edge case 21: a check that passes does not undo what calls found.
-func TestPassingChecksDoNotEndAnEjection(t *testing.T) {
+// Edge case 21: checks that pass end an ejection, but only until calls have shown that they are not worth it: the next ejection
+// lasts at least as long as the first would have.
+func TestPassingChecksAreBelievedOnce(t *testing.T) {
 	a, b := newService(t), newService(t)
 	a.failing.Store(true)
-	r := newRig(t, checked(a.URL, b.URL)).live()
-	r.errors(t, 40)
-	r.wantStates(t, "ejected up")
+	log := &logged{}
+	r := newLoggedRig(t, checked(a.URL, b.URL), log)
+	bad := 0
+	eventually(t, "it is out for the second time", func() bool {
+		bad += r.errors(t, 2)
+		return r.Targets()[0].EjectedErrors == 2
+	})
+	if bad != 6 {
+		t.Errorf("%d calls failed, want five and one", bad)
+	}
 	n := a.checks.Load()
 	eventually(t, "it is checked some more", func() bool { return a.checks.Load() > n+6 })
 	r.wantStates(t, "ejected up")
-	if !r.Targets()[0].Healthy {
-		t.Error("the two are mixed")
+	if info := r.Targets()[0]; !info.Healthy || time.Until(info.Until) < 59*time.Second || r.errors(t, 20) != 0 {
+		t.Errorf("%+v", info)
+	}
+	if said := log.String(); strings.Count(said, `"msg":"target is back from ejection","upstream":"orders","target":"`+strings.TrimPrefix(a.URL, "http://")+`","by":"checks"`) != 1 {
+		t.Error(said)
+	}
+}
+
+// A target that was down is called again as soon as its checks pass, not when the ejection is over, and is then on probation.
+func TestPassingChecksEndAnEjection(t *testing.T) {
+	a, b := newService(t), newService(t)
+	a.failing.Store(true)
+	a.healthy.Store(false)
+	cfg := checked(a.URL, b.URL)
+	cfg.Health.Unhealthy = 1 << 30 // so that it gets calls at all
+	r := newRig(t, cfg).live()
+	r.errors(t, 20)
+	n := a.checks.Load()
+	eventually(t, "it is checked some more", func() bool { return a.checks.Load() > n+6 })
+	r.wantStates(t, "ejected up")
+	a.failing.Store(false)
+	a.healthy.Store(true)
+	r.settles(t, "up up")
+	before := a.calls.Load()
+	if r.errors(t, 20) != 0 || a.calls.Load()-before != 10 {
+		t.Errorf("%d of 20 calls at the target that is back", a.calls.Load()-before)
+	}
+	if info := r.Targets()[0]; !info.Until.IsZero() || info.EjectedErrors != 1 {
+		t.Errorf("%+v", info)
 	}
 }
 
@@ -170,7 +206,7 @@ func TestEndedChecksReportNothing(t *testing.T) {
 	r := newRig(t, several("http://127.0.0.1:1", "http://127.0.0.1:2")).live()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	report{r.set.Load().targets[0].node, ctx}.Health(false, "late")
+	report{r.set.Load().targets[0].node, ctx, 1}.Health(false, "late")
 	r.wantStates(t, "up up")
 }
 

@@ -66,7 +66,7 @@ type DNSConfig struct {
 type EjectionConfig struct {
 	Consecutive int            `yaml:"consecutive" default:"5" min:"0" doc:"Calls in a row that end with 502, 503, 504, a reset or a time-out; 0: they are not counted."`
 	Connect     int            `yaml:"connect" default:"3" min:"0" doc:"Connections in a row that do not come about; 0: they are not counted."`
-	Time        units.Duration `yaml:"time" default:"30s" min:"100ms" doc:"How long the first time; the n-th time n times as long."`
+	Time        units.Duration `yaml:"time" default:"30s" min:"100ms" doc:"How long the first time; the n-th time n times as long. Checks of health that pass end the first one sooner, the n-th after n - 1 times as long."`
 	MaxTime     units.Duration `yaml:"max_time" default:"5m" min:"100ms" doc:"How long at most."`
 	MaxShare    units.Share    `yaml:"max_share" default:"50%" doc:"Share of the targets that may be out at once; one of several always may, the last one that is usable never."`
 }
@@ -79,6 +79,6 @@ type HealthConfig struct {
 	Interval  units.Duration `yaml:"interval" default:"5s" min:"100ms" doc:"Time between two checks of a target."`
 	Timeout   units.Duration `yaml:"timeout" default:"1s" min:"1ms" doc:"Time for the answer."`
 	Unhealthy int            `yaml:"unhealthy" default:"3" min:"1" doc:"Failures in a row that take a target out."`
-	Healthy   int            `yaml:"healthy" default:"2" min:"1" doc:"Successes in a row that bring it back."`
+	Healthy   int            `yaml:"healthy" default:"2" min:"1" doc:"Successes in a row that bring it back, from an ejection, too."`
 	Expect    string         `yaml:"expect" default:"200-299" doc:"Statuses that count as success: 200-299, or 200,204."`
 }

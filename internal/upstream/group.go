@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"context"
-	"crypto/tls"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/oncegate/oncegate/internal/upstream/balance"
 	"github.com/oncegate/oncegate/internal/upstream/discover"
-	"github.com/oncegate/oncegate/internal/upstream/health"
 )
 
 // group is what outlives the configurations of one upstream, found by its name: what is known of its targets, its last DNS
@@ -36,12 +34,6 @@ type group struct {
 	found    discover.Memory
 	failing  bool // the newest look-up failed
 	panicked bool
-}
-
-// check is a running health check.
-type check struct {
-	settings health.Settings
-	cancel   context.CancelFunc
 }
 
 func newGroup(name string, p *Pools) *group {
@@ -122,30 +114,6 @@ func (g *group) settleLocked() {
 		if g.checks[n] == nil {
 			g.checks[n] = g.check(n, t, *want)
 		}
-	}
-}
-
-func (g *group) check(n *node, t *target, s health.Settings) *check {
-	at := health.Target{Addr: t.addr, Host: t.host, HTTP2: n.key.speaks != overHTTP1, Either: n.key.speaks == overEither}
-	if t.tls != nil {
-		at.TLS = func() *tls.Config { return t.tls.config(t.name, n.key.speaks) }
-	}
-	well := !n.sick.Load()
-	return &check{s, g.pools.start(func(ctx context.Context) { health.Run(ctx, s, at, well, report{n, ctx}) })}
-}
-
-// report passes on what a check found, unless the check was ended meanwhile.
-type report struct {
-	n   *node
-	ctx context.Context
-}
-
-// Health implements health.Watch.
-func (r report) Health(well bool, why string) {
-	r.n.group.mu.Lock()
-	defer r.n.group.mu.Unlock()
-	if r.ctx.Err() == nil {
-		r.n.health(well, why)
 	}
 }
 

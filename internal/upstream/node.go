@@ -34,6 +34,15 @@ type nodeKey struct {
 // usable tells whether it may be picked.
 func (n *node) usable() bool { return !n.drained.Load() && !n.sick.Load() && !n.record.Out() }
 
+// returnLocked lets it come back from ejection, at once or by a slow start. by says what ended it.
+func (n *node) returnLocked(s *eject.Settings, now int64, by string) {
+	g := n.group
+	n.record.Return(s, now)
+	n.since = now
+	g.epoch.Add(1)
+	g.log.Info("target is back from ejection", "upstream", g.name, "target", n.key.addr, "by", by)
+}
+
 // Health takes what a check found.
 func (n *node) health(well bool, why string) {
 	g := n.group

@@ -103,10 +103,11 @@ func (s *set) returnLocked(n *node, now int64) {
 	if out == 0 || now < out && s.rules.eject.On() {
 		return
 	}
-	n.record.Return(&s.rules.eject, now)
-	n.since = now
-	s.group.epoch.Add(1)
-	s.group.log.Info("target is back from ejection", "upstream", s.group.name, "target", n.key.addr)
+	by := "time"
+	if now < out {
+		by = "reload"
+	}
+	n.returnLocked(&s.rules.eject, now, by)
 }
 
 // ramp is how much of its part a target takes: a tenth at first, all of it after the slow start.

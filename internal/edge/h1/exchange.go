@@ -154,7 +154,8 @@ func (ex *exchange) close() { ex.ctx.Response.Header.SetConnectionClose(); ex.re
 // Close ends the exchange. fasthttp calls it, see endKey.
 func (ex *exchange) Close() error {
 	c := ex.conn
-	if !c.wrote {
+	broke := ex.resp.stream.broke()
+	if !c.wrote || broke { // of what broke off, the last byte may lie long ago
 		c.now = time.Now()
 	}
 	if ex.err == nil {
@@ -162,7 +163,7 @@ func (ex *exchange) Close() error {
 	}
 	end := pipeline.End{
 		Status: ex.resp.final, Kind: ex.kind, Err: ex.err, At: c.now,
-		BytesIn: c.body.taken, BytesOut: ex.resp.sent(), Aborted: c.failed || c.mute || ex.resp.stream.broke(),
+		BytesIn: c.body.taken, BytesOut: ex.resp.sent(), Aborted: c.failed || c.mute || broke,
 	}
 	ex.finish(end)
 	ex.req.end()

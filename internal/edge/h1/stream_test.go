@@ -147,6 +147,20 @@ func TestBrokenStream(t *testing.T) {
 	}
 }
 
+// An answer that breaks off ends when it does, not when its last byte went out.
+func TestBrokenStreamEndsWhenItBreaks(t *testing.T) {
+	d := newDrip(errors.New("upstream died"))
+	s := serve(t, config(), streamed(d, 10))
+	c := s.dial().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	d.pieces <- "abc"
+	c.until("abc")
+	breaks := time.Now()
+	close(d.pieces)
+	if e := s.ended(); !e.Aborted || e.At.Before(breaks) {
+		t.Errorf("aborted %v, %v before", e.Aborted, breaks.Sub(e.At))
+	}
+}
+
 // A client that leaves while the upstream is silent is nobody's failure: no breaker may count it.
 func TestClientLeavesASilentStream(t *testing.T) {
 	var broken bool

@@ -1,8 +1,9 @@
 // Package eject judges one target by the calls that it got (passive outlier detection).
 //
-// It promises that a target goes out only for failures in a row, comes back by time and not by anybody's opinion, stays away
-// longer each time it fails again, and costs one failed call, not a whole series, when it comes back too soon. How many of an
-// upstream's targets may be out is the caller's business. It stores nothing that could fail.
+// It promises that a target goes out only for failures in a row, comes back by time at the latest, stays away longer each time
+// it fails again, and costs one failed call, not a whole series, when it comes back too soon. Active checks may end an ejection,
+// but they are believed once: of the n-th they end what the one before had not. How many of an upstream's targets may be out is
+// the caller's business. It stores nothing that could fail.
 package eject
 
 import (
@@ -39,6 +40,8 @@ type Record struct {
 
 	times    int // how often it was ejected lately
 	returned int64
+	earliest int64 // passing checks may end the ejection from here on
+	passed   int   // checks in a row since it began
 	reason   string
 	since    int64
 	byErrors atomic.Uint64
@@ -73,11 +76,9 @@ func (r *Record) Eject(s *Settings, reason string, now int64, jitter float64) ti
 	if r.times > 0 && s.Time > 0 {
 		r.times = max(0, r.times-int((now-r.returned)/int64(s.Time)))
 	}
+	r.earliest, r.passed = now+int64(s.length(r.times)), 0
 	r.times++
-	length := s.MaxTime
-	if r.times <= int(s.MaxTime/max(1, s.Time)) {
-		length = s.Time * time.Duration(r.times)
-	}
+	length := s.length(r.times)
 	length += time.Duration(jitter * float64(length) / 10)
 	r.reason, r.since = reason, now
 	r.until.Store(max(1, now+int64(length)))
@@ -87,6 +88,29 @@ func (r *Record) Eject(s *Settings, reason string, now int64, jitter float64) ti
 		r.byErrors.Add(1)
 	}
 	return length
+}
+
+// length is that of the n-th ejection; 0 of none.
+func (s *Settings) length(n int) time.Duration {
+	if n > int(s.MaxTime/max(1, s.Time)) {
+		return s.MaxTime
+	}
+	return s.Time * time.Duration(n)
+}
+
+// Checked takes an active check that began at a moment. It tells whether the ejection is to end now: enough passed in a row, all
+// of them begun after it, and it lasts as long already as the one before did. Without the latter a target whose checks pass while
+// its calls fail would come and go for ever.
+func (r *Record) Checked(passed bool, began, now int64, enough int) bool {
+	switch {
+	case !r.Out() || began < r.since:
+		return false
+	case !passed:
+		r.passed = 0
+		return false
+	}
+	r.passed++
+	return r.passed >= enough && now >= r.earliest
 }
 
 // Return lets the target come back. It is on probation: the first failure ejects it again, the first success ends that.

@@ -134,3 +134,68 @@ func TestMay(t *testing.T) {
 		}
 	}
 }
+
+// Checks that pass in a row, begun after the ejection, end it.
+func TestChecksEndAnEjection(t *testing.T) {
+	out := func() *Record { r := &Record{}; r.Eject(&usual, Connect, sec(100), 0); return r }
+	for name, c := range map[string]struct {
+		began []int // seconds; negative: it failed
+		ends  bool
+	}{
+		"one":                  {[]int{101}, false},
+		"two":                  {[]int{101, 102}, true},
+		"one is older":         {[]int{99, 101}, false},
+		"a failure between":    {[]int{101, -102, 103}, false},
+		"two behind a failure": {[]int{101, -102, 103, 104}, true},
+		"an older failure":     {[]int{101, -99, 103}, true},
+		"all fail":             {[]int{-101, -102}, false},
+	} {
+		r, ends := out(), false
+		for _, at := range c.began {
+			ends = r.Checked(at > 0, sec(max(at, -at)), sec(max(at, -at)+1), 2)
+		}
+		if ends != c.ends {
+			t.Errorf("%s: %v", name, ends)
+		}
+	}
+	r := &Record{}
+	if r.Checked(true, 1, 1, 1) {
+		t.Error("there was no ejection to end")
+	}
+	r.Eject(&usual, Errors, sec(1), 0)
+	if !r.Checked(true, sec(2), sec(2), 1) {
+		t.Fatal("not believed")
+	}
+	r.Return(&usual, sec(2))
+	if r.Checked(true, sec(3), sec(3), 1) || !r.Bad(&usual, Errors) {
+		t.Error("no probation")
+	}
+	r.Eject(&usual, Errors, sec(1000), 0)
+	if r.Checked(true, sec(1001), sec(1001), 2) {
+		t.Error("checks of the ejection before count")
+	}
+}
+
+// A target whose checks always pass while its calls fail is believed once. After that it stays away longer each time, up to
+// max_time, as without checks.
+func TestChecksThatAlwaysPassDoNotMakeATargetFlap(t *testing.T) {
+	for _, s := range []Settings{usual, {Consecutive: 5, Time: 30 * time.Second, MaxTime: 30 * time.Second}} {
+		r, now, check, before := &Record{}, sec(1000), int64(200*time.Millisecond), int64(0)
+		for n := 1; now < sec(1000+3600); n++ { // each call that it gets fails
+			r.Eject(&s, Errors, now, 0.5)
+			began := now
+			for now += check; now < r.Until() && !r.Checked(true, now-check/2, now, 2); now += check {
+			}
+			stayed := now - began
+			switch r.Return(&s, now); {
+			case n == 1 && stayed > 2*check:
+				t.Errorf("the first ejection lasted %v", time.Duration(stayed))
+			case n > 1 && stayed < min(int64(s.Time)*int64(n-1), int64(s.MaxTime)), stayed < before:
+				t.Errorf("ejection %d lasted %v, the one before %v", n, time.Duration(stayed), time.Duration(before))
+			case s.MaxTime > s.Time && n > 20, n > 122:
+				t.Fatalf("%d ejections in an hour", n)
+			}
+			before = stayed
+		}
+	}
+}

@@ -1,8 +1,8 @@
 // Package health asks targets whether they are well, on connections of its own.
 //
 // It promises one question at a time for each target, spread over the interval, and that a target changes sides only after a
-// number of equal answers in a row. A target is well until it is proven otherwise. What a check found never undoes what calls
-// found: the caller keeps the two apart.
+// number of equal answers in a row. A target is well until it is proven otherwise. What checks are worth beside what calls found
+// is the caller's business.
 package health
 
 import (
@@ -37,8 +37,10 @@ type Target struct {
 	Either     bool // the handshake may choose HTTP/1.1 all the same; not for gRPC
 }
 
-// Watch is told when a target changes sides, with what the last check said; why is "" when it is well.
+// Watch is told of each check, when it began and how it ended, and then when the target changes sides, with what the last check
+// said; why is "" when it is well.
 type Watch interface {
+	Checked(passed bool, began time.Time)
 	Health(well bool, why string)
 }
 
@@ -54,10 +56,12 @@ func Run(ctx context.Context, s Settings, t Target, well bool, w Watch) {
 			return
 		case <-timer.C:
 		}
+		began := time.Now()
 		err := p.ask(ctx)
 		if ctx.Err() != nil {
 			return
 		}
+		w.Checked(err == nil, began)
 		limit := s.Unhealthy
 		if !well {
 			limit = s.Healthy

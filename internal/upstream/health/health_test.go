@@ -2,6 +2,7 @@ package health
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -23,6 +24,7 @@ type change struct {
 type watch chan change
 
 func (w watch) Health(well bool, why string) { w <- change{well, why} }
+func (w watch) Checked(bool, time.Time)      {}
 
 func (w watch) next(t *testing.T) change {
 	t.Helper()
@@ -77,6 +79,41 @@ func TestRiseAndFall(t *testing.T) {
 	if c := w.next(t); !c.well || c.why != "" || n.Load() < 14 || n.Load() > 15 {
 		t.Errorf("%+v after %d checks", c, n.Load())
 	}
+}
+
+// each notes all checks, and when the target changes sides.
+type each struct{ list chan string }
+
+func (e each) Health(well bool, _ string) { e.list <- fmt.Sprint("well ", well) }
+
+func (e each) Checked(passed bool, began time.Time) {
+	if began.After(time.Now()) {
+		e.list <- "begins later"
+	}
+	e.list <- fmt.Sprint(passed)
+}
+
+// Each check is told, also those that change nothing.
+func TestEachCheckIsTold(t *testing.T) {
+	var n atomic.Int32
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if n.Add(1) > 2 {
+			w.WriteHeader(500)
+		}
+	}))
+	defer srv.Close()
+	s, e := settings(), each{make(chan string, 100)}
+	s.Interval = 20 * time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); Run(ctx, s, targetOf(srv), true, e) }()
+	for i, want := range []string{"true", "true", "false", "false", "false", "well false", "false"} {
+		if got := <-e.list; got != want {
+			t.Errorf("%d: %s, want %s", i, got, want)
+		}
+	}
+	cancel()
+	<-done
 }
 
 func TestRefusedAndSilentTargets(t *testing.T) {
