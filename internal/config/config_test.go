@@ -27,12 +27,15 @@ func readFile(t testing.TB, path string) string {
 	return string(text)
 }
 
-// parseGood parses a text that has no problems.
+// parseGood parses a text that has no problems; the schema must not have any with it either.
 func parseGood(t testing.TB, text string) *Result {
 	t.Helper()
 	result, err := Parse("gateway.yaml", []byte(text), testEnv)
 	if err != nil {
 		t.Fatalf("problems in a good document:\n%v", err)
+	}
+	if err := againstSchema(t, text); err != nil {
+		t.Errorf("the schema refuses a good document: %v", err)
 	}
 	return result
 }

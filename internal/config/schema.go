@@ -24,6 +24,8 @@ type object = map[string]any
 func Schema() []byte {
 	s := schemer{defs: object{
 		"variable": object{"type": "string", "pattern": `\$\{.+\}`, "description": "A value from outside: ${NAME}, ${NAME:-default} or ${file:/path}."},
+		// What is written without quotes may be a number or a boolean to whoever reads YAML by this schema.
+		"text": object{"type": []string{"string", "number", "boolean"}},
 	}}
 	doc := s.structure(reflect.TypeFor[Document]())
 	doc["$schema"] = "https://json-schema.org/draft/2020-12/schema"
@@ -87,15 +89,14 @@ func (s *schemer) value(t reflect.Type, f *field) object {
 	t = deref(t)
 	switch {
 	case hasShorthand(t):
-		long := object{"type": "array", "items": object{"type": "string"}}
-		if t.Kind() == reflect.Struct {
-			short := []any{shorthand(t), s.ref(t)}
-			if f := listField(t, fieldsOf(t)); f != nil {
-				short = append(short, object{"type": "array", "minItems": 1, "items": object{"type": "string"}})
-			}
-			return object{"oneOf": short}
+		if t.Kind() != reflect.Struct {
+			return object{"oneOf": []any{shorthand(t), object{"type": "array", "items": anyText()}}}
 		}
-		return object{"oneOf": []any{shorthand(t), long}}
+		forms := []any{shorthand(t), s.ref(t)}
+		if f := listField(t, fieldsOf(t)); f != nil {
+			forms = append(forms, object{"type": "array", "minItems": 1, "items": anyText()})
+		}
+		return object{"oneOf": forms}
 	case isText(t):
 		return s.text(t, f)
 	case t.Kind() == reflect.Struct:
@@ -115,18 +116,55 @@ func atLeastOne(out object, key string, f *field) object {
 	return out
 }
 
+// anyText is text as YAML has it.
+func anyText() object { return object{"$ref": "#/$defs/text"} }
+
+// orVariable is a value that is no free text, and may come from outside.
+func orVariable(own object) object {
+	return object{"anyOf": []any{own, object{"$ref": "#/$defs/variable"}}}
+}
+
 func shorthand(t reflect.Type) object {
 	switch t {
 	case reflect.TypeFor[auth.Config]():
-		return object{"const": "none"}
+		return orVariable(object{"const": "none"})
 	case reflect.TypeFor[cors.Config](), reflect.TypeFor[access.Config]():
-		return object{"const": false}
+		return orVariable(words("false"))
 	case reflect.TypeFor[headers.Config](), reflect.TypeFor[websocket.Config]():
-		return object{"type": "boolean"}
+		return orVariable(words("true", "false"))
 	case reflect.TypeFor[ratelimit.Cost]():
-		return object{"anyOf": []any{object{"type": "integer", "minimum": 0}, object{"$ref": "#/$defs/variable"}}}
+		return orVariable(wholeNumbers("0", ""))
 	}
-	return object{"type": "string"}
+	return anyText()
+}
+
+// words are those of an enum. One that reads as a boolean or a number may stand without quotes.
+func words(list ...string) object {
+	var all []any
+	for _, word := range list {
+		var bare any
+		if json.Unmarshal([]byte(word), &bare) == nil { // true, 1.2; other words are no JSON
+			all = append(all, json.RawMessage(word))
+		}
+		all = append(all, word)
+	}
+	return object{"enum": all}
+}
+
+// wholeNumbers may stand in quotes; then only their form is told.
+func wholeNumbers(least, most string) object {
+	sign := "-?"
+	if least != "" && least[0] != '-' {
+		sign = ""
+	}
+	own := object{"type": []string{"integer", "string"}, "pattern": "^" + sign + "(0|[1-9][0-9]*)$"}
+	if least != "" {
+		own["minimum"] = json.Number(least)
+	}
+	if most != "" {
+		own["maximum"] = json.Number(most)
+	}
+	return own
 }
 
 // ref describes a struct once, under $defs.
@@ -139,29 +177,19 @@ func (s *schemer) ref(t reflect.Type) object {
 	return object{"$ref": "#/$defs/" + name}
 }
 
-// text describes a scalar. What is not a string in JSON may always come from a variable.
+// text describes a scalar. What is no free text may always come from a variable.
 func (s *schemer) text(t reflect.Type, f *field) object {
-	var own object
 	switch {
 	case len(f.enum) > 0:
-		own = object{"enum": f.enum}
+		return orVariable(words(f.enum...))
 	case t.Kind() == reflect.Bool:
-		own = object{"type": "boolean"}
+		return orVariable(words("true", "false"))
 	case patternOf(t) != "":
-		own = object{"type": "string", "pattern": patternOf(t)}
+		return orVariable(object{"type": "string", "pattern": patternOf(t)})
 	case t.Kind() == reflect.String:
-		out := object{"type": "string"}
-		return atLeastOne(out, "minLength", f)
-	default:
-		own = object{"type": "integer"}
-		if f.min != "" {
-			own["minimum"] = json.Number(f.min)
-		}
-		if f.max != "" {
-			own["maximum"] = json.Number(f.max)
-		}
+		return atLeastOne(anyText(), "minLength", f)
 	}
-	return object{"anyOf": []any{own, object{"$ref": "#/$defs/variable"}}}
+	return orVariable(wholeNumbers(f.min, f.max))
 }
 
 func patternOf(t reflect.Type) string {

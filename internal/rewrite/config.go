@@ -22,7 +22,7 @@ type Config struct {
 // Headers are changes to header fields.
 type Headers struct {
 	Set    map[string]string `yaml:"set" doc:"Fields to set, in place of all of that name."`
-	Remove []string          `yaml:"remove" nonempty:"true" doc:"Fields to take off."`
+	Remove []string          `yaml:"remove" doc:"Fields to take off."`
 }
 
 // most is how many request fields one route may change: an exchange has room for 24, claims included.
