@@ -138,3 +138,16 @@ state: { path: /tmp/never }
 		t.Errorf("two keys of a kind: %q", problems)
 	}
 }
+
+// CAs that nobody is asked for are no mistake: an operator turns the asking off and on again.
+func TestIdleCAsAreWarned(t *testing.T) {
+	const pair = "listen:\n  tls: { certificates: [{ cert: a, key: b }], client_ca: ca.pem, client_auth: %s }\n"
+	for how, want := range map[string]string{
+		"none": "gateway.yaml:3:58: listen.tls.client_ca: does nothing without client_auth: optional or require", "optional": "", "require": "",
+	} {
+		result := parseGood(t, change(t, change(t, base(t), "store: memory", "store: embedded"), "listen:\n", fmt.Sprintf(pair, how)))
+		if got := linesOf(result.Warnings); got != want {
+			t.Errorf("%s: %q, want %q", how, got, want)
+		}
+	}
+}

@@ -103,7 +103,7 @@ func parse(name string, text []byte, from Sources) (*Result, error) {
 	return &Result{doc, finish(list, lines, clean), name, root, lines, clean}, nil
 }
 
-// substitute fills in all ${...}: in vaults first, because the others may need them. It gives what came from vaults.
+// substitute fills in all ${...}: in vaults first, because the others may need them. It gives what came from vaults and files.
 func substitute(root *node, r *report, from Sources, outside *Outside) []string {
 	s := &substituter{report: r, env: from.Env, outside: outside}
 	if n := root.get("vaults"); n != nil {
@@ -156,14 +156,17 @@ func (r *report) take(root *node, list []units.Problem) {
 
 func warnings(doc *Document, root *node, file string) []Located {
 	list := append(rewrittenAway(doc, root, file), guessedKeys(doc, root, file)...)
-	if doc.State.Store != "memory" {
-		return list
+	warn := func(path, message string) {
+		at := locate(root, path, units.AtValue)
+		list = append(list, Located{File: file, Line: at.line, Column: at.column, Path: path, Message: message})
 	}
-	at := locate(root, "state.store", units.AtValue)
-	return append(list, Located{
-		File: file, Line: at.line, Column: at.column, Path: "state.store",
-		Message: "records of keyed writes are kept in memory: they are lost at exit, and a write that is repeated then happens twice",
-	})
+	if doc.State.Store == "memory" {
+		warn("state.store", "records of keyed writes are kept in memory: they are lost at exit, and a write that is repeated then happens twice")
+	}
+	if t := doc.Listen.TLS; t != nil && t.IdleCA() {
+		warn("listen.tls.client_ca", "does nothing without client_auth: optional or require")
+	}
+	return list
 }
 
 // doubtsOf are warnings of what issuers say.

@@ -62,15 +62,15 @@ type DrainConfig struct {
 // asksClients reports that handshakes ask for certificates.
 func (c *TLSConfig) asksClients() bool { return c.ClientAuth != "" && c.ClientAuth != "none" }
 
-// Validate checks that CAs and the asking for certificates come together.
+// Validate checks that there are CAs for the certificates that are asked for.
 func (c *TLSConfig) Validate(p units.Problems) {
-	switch {
-	case c.asksClients() && c.ClientCA == "":
+	if c.asksClients() && c.ClientCA == "" {
 		p.Key("client_auth").Add("%s needs client_ca: the CAs that sign client certificates", c.ClientAuth)
-	case !c.asksClients() && c.ClientCA != "":
-		p.Key("client_ca").Add("does nothing without client_auth: optional or require")
 	}
 }
+
+// IdleCA reports CAs that no handshake needs, because it asks for no certificate.
+func (c *TLSConfig) IdleCA() bool { return !c.asksClients() && c.ClientCA != "" }
 
 // Validate checks the address and the networks.
 func (c *Config) Validate(p units.Problems) {
