@@ -46,7 +46,7 @@ type Document struct {
 	Routes     []RouteConfig               `yaml:"routes" required:"true" nonempty:"true" doc:"Which request goes where, and by which rules."`
 
 	outside *Outside `yaml:"-"`
-	hidden  []string `yaml:"-"` // values from vaults: never shown, whatever they fill
+	hidden  []string `yaml:"-"` // values from vaults and files: never shown, whatever they fill
 }
 
 // Outside is what the document was made of beside its text; nil for one that was not read.

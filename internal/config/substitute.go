@@ -23,7 +23,7 @@ type substituter struct {
 	env     func(string) (string, bool)
 	outside *Outside     // what was read is noted there; nil: nobody asks
 	vaults  *vaultReader // nil inside of vaults
-	hidden  []string     // what came from vaults
+	hidden  []string     // what came from vaults and files, and the scalars that it stands in
 	total   int
 }
 
@@ -69,6 +69,9 @@ func (s *substituter) expand(n *node) error {
 		switch {
 		case !found:
 			n.text = out.String()
+			if n.secret { // even where the value is too short to be looked for inside of others
+				s.hidden = append(s.hidden, n.text)
+			}
 			return nil
 		case strings.HasPrefix(after, "$"):
 			out.WriteByte('$')
@@ -98,8 +101,10 @@ func (s *substituter) expand(n *node) error {
 
 // mark notes what a value means for the scalar that it stands in.
 func (s *substituter) mark(n *node, inner, value string) {
-	if strings.HasPrefix(inner, "vault:") {
-		n.away = n.away || s.vaults.from.Offline
+	fromVault := strings.HasPrefix(inner, "vault:")
+	n.away = n.away || fromVault && s.vaults.from.Offline
+	if fromVault || strings.HasPrefix(inner, "file:") {
+		n.secret = true
 		s.hidden = append(s.hidden, value)
 	}
 	_, fallback, ok := strings.Cut(inner, ":-")

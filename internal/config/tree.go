@@ -35,6 +35,7 @@ type node struct {
 	plain   bool     // a scalar without quotes and substitution
 	broken  bool     // its substitution failed
 	away    bool     // it stands for a secret that was not asked for
+	secret  bool     // it holds what came from a vault or a file
 	builtIn bool     // the default of a variable stands in it
 	at      position // the value
 	key     position // its key; the start of an element; the root's first key

@@ -41,7 +41,7 @@ func viewOf(doc *Document) *view {
 	return v
 }
 
-// hide redacts what came from a vault: it is a secret whatever key it stands at.
+// hide redacts what came from a vault or a file: it is a secret whatever key it stands at.
 func (v *view) hide(values []string) {
 	for _, value := range values {
 		if value != "" && (v.exact == value || len(value) >= minBare && strings.Contains(v.exact, value)) {
