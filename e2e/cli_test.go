@@ -86,20 +86,25 @@ func TestDocumentsThatCannotBeRead(t *testing.T) {
 	wants(t, 2, "", `did you mean "main"`, "run", "-config", bad)
 }
 
-// check reads what run would read: key files and certificates, too.
+// check reads what run would read: key files and certificates, too. What it reports, run does not start with.
 func TestCheckReadsFiles(t *testing.T) {
 	key := store(t, "key.pem", publicPEM(t, signerOf("ES256")))
 	with := func(keys, algorithm string) string {
 		return store(t, "gateway.yaml", strings.Replace(explained, `jwks: "http://127.0.0.1:1/jwks.json", algorithms: [ES256]`, "keys: ["+keys+"], algorithms: ["+algorithm+"]", 1))
 	}
+	refused := func(want, file string) {
+		t.Helper()
+		report := wants(t, 2, want, "", "check", "-config", file)
+		wants(t, 2, "", report, "run", "-config", file)
+	}
 	wants(t, 0, "", "issuers.main.secret: the secret stands", "check", "-config", with(key, "ES256"))
-	wants(t, 2, "issuers.far.keys[1]: key file /no/such.pem: no such file", "", "check", "-config", with(key+", /no/such.pem", "ES256"))
-	wants(t, 2, "issuers.far.keys[0]: ", "", "check", "-config", with(key, "RS256"))
-	wants(t, 2, "issuers.far.keys[0]: ", "", "check", "-config", with(store(t, "junk.pem", "junk"), "ES256"))
+	refused("issuers.far.keys[1]: key file /no/such.pem: no such file", with(key+", /no/such.pem", "ES256"))
+	refused("issuers.far.keys[0]: ", with(key, "RS256"))
+	refused("issuers.far.keys[0]: ", with(store(t, "junk.pem", "junk"), "ES256"))
 	ca := strings.Replace(explained, `breaker: {}`, `breaker: {}, tls: { ca: /no/such.ca }`, 1)
-	wants(t, 2, "upstreams.up.tls.ca: can't read /no/such.ca: no such file", "", "check", "-config", store(t, "gateway.yaml", ca))
+	refused("upstreams.up.tls.ca: can't read /no/such.ca: no such file", store(t, "gateway.yaml", ca))
 	tls := strings.Replace(explained, "issuers:\n", "listen: { tls: { certificates: [{ cert: /no/such.crt, key: /no/such.key }] } }\nissuers:\n", 1)
-	wants(t, 2, ":2:33: listen.tls.certificates[0]: can't load /no/such.crt", "", "check", "-config", store(t, "gateway.yaml", tls))
+	refused(":2:33: listen.tls.certificates[0]: can't load /no/such.crt", store(t, "gateway.yaml", tls))
 }
 
 func TestExplain(t *testing.T) {

@@ -11,16 +11,17 @@ import (
 // log, and the refusal of a broken one.
 func TestNoSecretIsShown(t *testing.T) {
 	s, hash := newIntrospector(t), hashed(t, "secret")
+	partner := store(t, "partner.key", "e2e-partner-key-0123456789\n")
 	g := prepare(t, fmt.Sprintf(`upstreams: { up: { targets: ["http://127.0.0.1:1"] } }
 basic_users: { ops: { users: [ { name: anna, hash: %q } ] } }
 vaults: { main: { address: "http://127.0.0.1:1", token: "hvs.vault-token-0123456789" } }
 internal_token: { issuer: "https://gw.test", keys: [%q] }
 routes:
-  - { id: all, match: { path: /all }, auth: { issuers: [main, asked], basic: [ops] }, forward: { token: {} }, to: up }
-`, hash, newSigningKey(t)))
+  - { id: all, match: { path: /all }, auth: { issuers: [main, asked], basic: [ops] }, forward: { token: {} }, rewrite: { request_headers: { set: { X-Api-Key: "${file:%s}" } } }, to: up }
+`, hash, newSigningKey(t), partner))
 	g.replace("issuers: {", fmt.Sprintf(`issuers: { asked: { issuer: "https://asked.test/", audiences: [api], introspection: { url: %q, client_id: gateway, client_secret: "e2e-client-secret-0123456789" } },`, s.url))
 	g.replace("admin: {", `admin: { token: "admin-token-0123456789-0123456789-0123456789",`)
-	secrets := []string{secret, hash, hash[len(hash)-20:], "hvs.vault-token", "e2e-client-secret", "admin-token-0123456789"}
+	secrets := []string{secret, hash, hash[len(hash)-20:], "hvs.vault-token", "e2e-client-secret", "admin-token-0123456789", "e2e-partner-key"}
 	clean := func(where, text string) {
 		t.Helper()
 		for _, one := range secrets {
@@ -41,6 +42,10 @@ routes:
 		changed = strings.ReplaceAll(changed, one, one+"-changed")
 	}
 	changed = strings.ReplaceAll(changed, hash, hashed(t, "another"))
+	changed = strings.ReplaceAll(changed, partner, partner+".next")
+	if err := os.WriteFile(partner+".next", []byte("e2e-partner-key-9876543210"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(other, []byte(changed), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +55,7 @@ routes:
 			t.Errorf("%s: %d %s%s", args[0], code, out, failure)
 		}
 		if args[0] == "diff" {
-			for _, key := range []string{"issuers.main.secret", "issuers.asked.introspection.client_secret", "basic_users.ops", "vaults.main.token", "admin.token"} {
+			for _, key := range []string{"issuers.main.secret", "issuers.asked.introspection.client_secret", "basic_users.ops", "vaults.main.token", "admin.token", "X-Api-Key: changed"} {
 				if !strings.Contains(out, key) {
 					t.Errorf("diff does not name %s: %s", key, out)
 				}

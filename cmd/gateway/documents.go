@@ -19,6 +19,15 @@ func load(w io.Writer, path string) (*config.Document, bool) {
 	return doc, true
 }
 
+// inspect reads a document and the files that it names: what check reports is what run does not start with.
+func inspect(path string, offline bool) (*config.Result, error) {
+	result, err := config.LoadFrom(path, config.Sources{Env: os.LookupEnv, Offline: offline})
+	if err != nil {
+		return nil, err
+	}
+	return result, result.Files()
+}
+
 func check(t terminal, args []string) int {
 	set := flags(t, "check")
 	path := configFlag(set)
@@ -26,10 +35,7 @@ func check(t terminal, args []string) int {
 	if code, ok := parse(t, set, args); !ok {
 		return code
 	}
-	result, err := config.LoadFrom(*path, config.Sources{Env: os.LookupEnv, Offline: *offline})
-	if err == nil {
-		err = result.Files()
-	}
+	result, err := inspect(*path, *offline)
 	if err != nil {
 		fmt.Fprintln(t.out, err)
 		return exitBad

@@ -26,11 +26,12 @@ func run(t terminal, args []string) int {
 	caught, release := catch()
 	defer release()
 	seen := gateway.Look(*path)
-	doc, ok := load(t.err, *path)
-	if !ok {
+	result, err := inspect(*path, false)
+	if err != nil {
+		fmt.Fprintln(t.err, err)
 		return exitBad
 	}
-	s, err := start(t, seen, doc, caught.hup)
+	s, err := start(t, seen, result.Document, caught.hup)
 	if err != nil {
 		return exitOn(t, err)
 	}
