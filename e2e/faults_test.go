@@ -67,12 +67,12 @@ func TestUpstreamDiesBeforeAnAnswer(t *testing.T) {
 	}
 }
 
-// failsToStart wants exit code 1 and the words in what is printed.
-func failsToStart(t *testing.T, g *gateway, words ...string) {
+// failsToStart wants an exit code and the words in what is printed.
+func failsToStart(t *testing.T, g *gateway, want int, words ...string) {
 	t.Helper()
 	g.launch()
-	if code := g.exit(); code != 1 {
-		t.Errorf("exit %d, wanted 1: %s", code, g.log)
+	if code := g.exit(); code != want {
+		t.Errorf("exit %d, wanted %d: %s", code, want, g.log)
 	}
 	for _, w := range words {
 		if !strings.Contains(g.log.String(), w) {
@@ -88,7 +88,7 @@ func TestPortInUse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		failsToStart(t, g, address)
+		failsToStart(t, g, 1, address)
 		ln.Close()
 	}
 }
@@ -97,14 +97,14 @@ func TestUnreadableCertificate(t *testing.T) {
 	g := prepare(t, fmt.Sprintf(plain, "http://127.0.0.1:1"))
 	missing := filepath.Join(t.TempDir(), "tls.crt")
 	g.replace("listen: {", fmt.Sprintf("listen: { tls: { certificates: [{ cert: %q, key: %q }] },", missing, missing))
-	failsToStart(t, g, missing)
+	failsToStart(t, g, 2, missing)
 }
 
 func TestUnreadableKeyFile(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "key.pem")
 	g := prepare(t, fmt.Sprintf(plain, "http://127.0.0.1:1"))
 	g.replace("issuers: {", fmt.Sprintf("issuers: { other: { issuer: o, audiences: [a], keys: [%q], algorithms: [RS256] },", missing))
-	failsToStart(t, g, missing)
+	failsToStart(t, g, 2, missing)
 }
 
 func TestDataFolderNotWritable(t *testing.T) {
@@ -112,7 +112,7 @@ func TestDataFolderNotWritable(t *testing.T) {
 	if err := os.WriteFile(g.data, []byte("a file is in the way"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	failsToStart(t, g, g.data)
+	failsToStart(t, g, 1, g.data)
 }
 
 func TestDataFolderLocked(t *testing.T) {
@@ -122,7 +122,7 @@ func TestDataFolderLocked(t *testing.T) {
 	second := prepare(t, fmt.Sprintf(keyed, up.url))
 	second.data = first.data
 	second.write(fmt.Sprintf(keyed, up.url))
-	failsToStart(t, second, first.data)
+	failsToStart(t, second, 1, first.data)
 	first.want(200, "", "POST", "/w", "{}", "Authorization", first.token(), "Idempotency-Key", "still-works")
 }
 
