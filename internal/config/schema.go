@@ -75,14 +75,27 @@ var exclusive = map[reflect.Type][]string{
 
 func (s *schemer) property(f *field) object {
 	out := s.value(f.typ, f)
-	doc := f.doc
-	if doc != "" {
-		out["description"] = doc
+	if mayBeNothing(f) {
+		out = object{"anyOf": []any{out, object{"type": "null"}}}
+	}
+	if f.doc != "" {
+		out["description"] = f.doc
 	}
 	if f.preset {
 		out["default"] = defaultOf(f)
 	}
 	return out
+}
+
+// mayBeNothing says whether a key may stand without a value: a table, a list or a section whose lines are all commented out.
+func mayBeNothing(f *field) bool {
+	switch {
+	case isText(f.typ) || hasShorthand(f.typ) || f.nonempty:
+		return false
+	case f.typ.Kind() == reflect.Struct:
+		return !slices.ContainsFunc(fieldsOf(f.typ), func(inner field) bool { return inner.required })
+	}
+	return f.typ.Kind() == reflect.Slice || f.typ.Kind() == reflect.Map
 }
 
 func (s *schemer) value(t reflect.Type, f *field) object {

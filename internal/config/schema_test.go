@@ -66,6 +66,7 @@ func TestSchemaTakesWhatCheckTakes(t *testing.T) {
 		{"    auth: none\n    to: orders", "    auth: none\n    to: 7", "upstreams:\n", "upstreams:\n  7: { targets: [http://127.0.0.1:1] }\n"},
 		{"listen:\n", "listen:\n  tls: { certificates: [{ cert: a, key: b }], min_version: 1.2 }\n"}, {"listen:\n", "listen:\n  http2: \"false\"\n"},
 		{"- id: open", "- id: 404"},
+		{"state: {", "defaults:\nbasic_users:\nstate: {"}, {"    rate_limits: [per-client]", "    rate_limits:"}, {"trusted_proxies: [10.0.0.0/8]", "trusted_proxies:"},
 	} {
 		text := base(t)
 		for i := 0; i < len(c); i += 2 {
@@ -85,7 +86,8 @@ func TestSchemaRefusesBrokenDocuments(t *testing.T) {
 		{"state: {", "rate_limit: {}\nstate: {"}, {"read_timeout: 10s", "read_timeuot: 10s"}, {"read_timeout: 10s", "read_timeout: 10sec"},
 		{"    timeout: 10s", "    timeout: 10"}, {"body: 8MiB", "body: 8megs"}, {"rate: 100/s", "rate: 100/fortnight"},
 		{"failure_rate: 50%", "failure_rate: 50"}, {"minimum: 20", "minimum: many"}, {"minimum: 20", "minimum: \"020\""}, {"minimum: 20", "minimum: \"-20\""}, {"minimum: 20", "minimum: 2.5"},
-		{"minimum: 20", "minimum: true"}, {"    auth: none", "    auth: none\n    cors: true"}, {"    auth: none", "    auth: none\n    websocket: 1"}, {"[orders:write]", "[{}]"}, {"probes: 3", "probes: 0"}, {"    auth: none", "    auth: public"},
+		{"minimum: 20", "minimum: true"}, {"    auth: none", "    auth: none\n    cors: true"}, {"    auth: none", "    auth: none\n    websocket: 1"}, {"[orders:write]", "[{}]"}, {"    dedup: { key: required }", "    dedup:"}, {"methods: [GET, POST]", "methods:"}, {"path: /open", "path:"},
+		{"trusted_proxies: [10.0.0.0/8]", "trusted_proxies: none"}, {"probes: 3", "probes: 0"}, {"    auth: none", "    auth: public"},
 		{"store: memory", "store: memmory"}, {"{ key: required }", "{ key: requird }"}, {"    auth: none\n    to: orders", "    auth: none"},
 		{"audiences: [api]", "audiences: []"}, {"version: 1\n", ""}, {"limits: { header: 16KiB, body: 8MiB, read_timeout: 10s }", "limits: 5"},
 	} {
