@@ -175,6 +175,7 @@ func (r *rig) refuses(status int, kind, method, path, body string, fields ...str
 }
 
 type seen struct {
+	ID          string
 	Ref         string `json:"operation_ref"`
 	State       string
 	Executed    string
