@@ -5,13 +5,14 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
 
+	"github.com/oncegate/oncegate/internal/edge"
 	"github.com/oncegate/oncegate/internal/gateway"
 	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/wire"
@@ -41,9 +42,10 @@ func explain(t terminal, args []string) int {
 		gateway.Describe(t.out, doc)
 		return exitOK
 	}
-	x, err := request(line[0], line[1], headers)
+	x, err := request(line[0], line[1], headers, doc.Listen.Limits)
 	if err != nil {
-		fmt.Fprintf(t.out, "400 bad-request: %v\n", err)
+		kind := edge.RefusalOf(err)
+		fmt.Fprintf(t.out, "%d %s: %v\n", kind.Status(), kind.Slug(), err)
 		return exitNoRoute
 	}
 	if err := handshake(x, *cert); err != nil {
@@ -85,43 +87,56 @@ func handshake(x *pipeline.Exchange, file string) error {
 	return nil
 }
 
-// request makes the exchange that the edge would make: the target is held to the same rules.
-func request(method, rawURL string, headers list) (*pipeline.Exchange, error) {
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return nil, err
+// asked is a request as the edge sees its head. A body can't be said on the command line; its length can.
+type asked struct{ edge.View }
+
+func (*asked) Body() io.Reader              { return nil }
+func (*asked) Buffer(int64) ([]byte, error) { return nil, nil }
+func (*asked) Buffered() ([]byte, bool)     { return nil, true }
+
+// request makes the exchange that the edge would make: the head is written as a client would, and held to the edge's rules. The
+// error says why the edge refuses it.
+func request(method, rawURL string, headers list, limits edge.LimitsConfig) (*pipeline.Exchange, error) {
+	scheme, host, target := splitURL(rawURL)
+	var raw strings.Builder
+	if !slices.ContainsFunc(headers, func(h string) bool { return strings.HasPrefix(strings.ToLower(h), "host:") }) {
+		raw.WriteString("Host: " + host + "\r\n")
 	}
-	target := strings.TrimPrefix(rawURL, u.Scheme+"://")
-	target = strings.TrimPrefix(target, u.Host)
-	if target == "" {
-		target = "/"
-	}
-	path, query, _, err := wire.Canonical(nil, []byte(target))
-	if err != nil {
-		return nil, err
-	}
-	clean := string(path)
-	if query != nil {
-		clean += "?" + string(query)
-	}
-	host := u.Host
-	m := pipeline.NewMemory(method, clean)
 	for _, h := range headers {
-		name, value, _ := strings.Cut(h, ":")
-		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
-		switch {
-		case strings.EqualFold(name, "Host"):
-			host = value
-		case strings.EqualFold(name, "Authorization") && m.Exchange.Request.Header(name) != nil:
-			return nil, errors.New("two Authorization fields")
-		case !strings.Contains(name, "_"): // the edge drops the others
-			m.WithHeader(name, value)
+		if strings.ContainsAny(h, "\r\n") { // it would be two fields, which no client's library sends
+			return nil, fmt.Errorf("a line break in a field: %w", wire.BadRequest)
 		}
+		raw.WriteString(h + "\r\n")
 	}
-	if host == "" {
-		host = "localhost"
+	raw.WriteString("\r\n")
+	q := &asked{}
+	q.Renew([]byte(method), int64(limits.Body))
+	if err := q.Head.Check(q.Verb, []byte(target), []byte("HTTP/1.1"), []byte(raw.String()), wire.Limits{Headers: limits.Headers}); err != nil {
+		for _, name := range []string{"Authorization", "Host", "Content-Length"} {
+			if q.Head.Count(name) > 1 {
+				return nil, fmt.Errorf("two %s fields: %w", name, err)
+			}
+		}
+		return nil, err
 	}
-	m.WithHost(host)
-	m.Secure = u.Scheme == "https"
+	m := pipeline.NewMemory(method, "/")
+	m.Exchange.Request = q
+	m.Secure = strings.EqualFold(scheme, "https")
 	return &m.Exchange, nil
+}
+
+// splitURL gives what a client makes of a URL: where it connects, and what it asks for there. A target alone is taken as it is.
+func splitURL(rawURL string) (scheme, host, target string) {
+	scheme, rest, whole := strings.Cut(rawURL, "://")
+	if !whole || scheme == "" || strings.ContainsAny(scheme, "/?#") {
+		return "", "localhost", rawURL
+	}
+	at := strings.IndexAny(rest, "/?#")
+	if at < 0 {
+		return scheme, rest, "/"
+	}
+	if host, target = rest[:at], rest[at:]; target[0] != '/' {
+		target = "/" + target
+	}
+	return scheme, host, target
 }

@@ -1,6 +1,6 @@
-// Package admin is the operator's port: health, metrics and the admin API, on its own Fiber app.
+// Package admin is the operator's port: health, metrics, the admin API and a page to look at, on its own Fiber app.
 //
-// It promises that health and metrics answer whatever the data path does, and that the API is closed to browsers of foreign
+// It promises that health and metrics answer whatever the data path does, and that the API and the page are closed to browsers of foreign
 // pages and, when a token is set, to everybody without it. It never serves the data path and shows no secret.
 package admin
 
@@ -47,7 +47,9 @@ func New(cfg config.AdminConfig, g *gateway.Gateway, reload *gateway.Reloader, l
 	s.app.Get("/readyz", s.readyz)
 	s.app.Get("/metrics", s.metrics)
 	s.app.Get("/.well-known/jwks.json", s.jwks)
-	api := s.app.Group("/api/v1", s.guard)
+	s.app.Get("/console", s.consoleHead, s.own, s.consoleToken, s.console)
+	s.app.Get("/console/", s.consoleHead, s.own, s.consoleToken, s.console)
+	api := s.app.Group("/api/v1", s.own, s.token)
 	api.Get("/routes", s.routes)
 	api.Put("/routes/:id/split", s.putSplit)
 	api.Get("/upstreams", s.upstreams)
@@ -94,20 +96,31 @@ func (s *Server) jwks(c *fiber.Ctx) error {
 	return c.Send(signer.JWKS())
 }
 
-// guard keeps out foreign pages (by Origin), names that were rebound to this address (by Host), and callers without the token.
-func (s *Server) guard(c *fiber.Ctx) error {
+// own keeps out foreign pages (by Origin) and names that were rebound to this address (by Host).
+func (s *Server) own(c *fiber.Ctx) error {
 	if !s.ownHost(string(c.Request().Host())) || !s.ownOrigin(c.Get("Origin"), string(c.Request().Host())) {
 		return problem(c, pipeline.Forbidden)
 	}
-	if want := s.gateway.Snapshot().Document.Admin.Token.Reveal(); want != "" { // a reload may have changed it
-		scheme, got, _ := strings.Cut(c.Get("Authorization"), " ")
-		a, b := sha256.Sum256([]byte(got)), sha256.Sum256([]byte(want))
-		if !strings.EqualFold(scheme, "bearer") || subtle.ConstantTimeCompare(a[:], b[:]) != 1 {
-			c.Set("WWW-Authenticate", `Bearer realm="oncegate-admin"`)
-			return problem(c, pipeline.Unauthenticated)
-		}
+	return c.Next()
+}
+
+const bearerChallenge = `Bearer realm="oncegate-admin"`
+
+// token keeps out callers without the token.
+func (s *Server) token(c *fiber.Ctx) error {
+	scheme, got, _ := strings.Cut(c.Get("Authorization"), " ")
+	if !s.admits(strings.EqualFold(scheme, "bearer"), got) {
+		c.Set("WWW-Authenticate", bearerChallenge)
+		return problem(c, pipeline.Unauthenticated)
 	}
 	return c.Next()
+}
+
+// admits compares with the token of the running document, which a reload may have changed, in a time that tells nothing of it.
+func (s *Server) admits(sent bool, got string) bool {
+	want := s.gateway.Snapshot().Document.Admin.Token.Reveal()
+	a, b := sha256.Sum256([]byte(got)), sha256.Sum256([]byte(want))
+	return want == "" || sent && subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }
 
 // ownHost takes addresses, localhost and the name in admin.address; a name that somebody else's DNS points here is none.

@@ -42,9 +42,17 @@ func (s *Server) config(c *fiber.Ctx) error {
 }
 
 func (s *Server) routes(c *fiber.Ctx) error {
-	doc, err := s.document()
+	views, err := s.routeViews()
 	if err != nil {
 		return err
+	}
+	return c.JSON(views)
+}
+
+func (s *Server) routeViews() ([]routeView, error) {
+	doc, err := s.document()
+	if err != nil {
+		return nil, err
 	}
 	plain, _ := doc["routes"].([]any)
 	configs := s.gateway.Snapshot().Document.Routes
@@ -61,7 +69,7 @@ func (s *Server) routes(c *fiber.Ctx) error {
 			views[i].Split = split.Weights()
 		}
 	}
-	return c.JSON(views)
+	return views, nil
 }
 
 // problemView is one element of GET config/errors.

@@ -19,7 +19,9 @@ type changeView struct {
 
 // configChanges shows what the next reload, or auto, takes back: changed weights of splits and forced breakers. The paths are
 // those of gateway diff.
-func (s *Server) configChanges(c *fiber.Ctx) error {
+func (s *Server) configChanges(c *fiber.Ctx) error { return c.JSON(s.changes()) }
+
+func (s *Server) changes() []changeView {
 	snap, views := s.gateway.Snapshot(), []changeView{}
 	for _, r := range snap.Document.Routes {
 		split := snap.Split(r.ID)
@@ -33,7 +35,7 @@ func (s *Server) configChanges(c *fiber.Ctx) error {
 			}
 		}
 	}
-	return c.JSON(append(views, s.forcedBreakers()...))
+	return append(views, s.forcedBreakers()...)
 }
 
 func (s *Server) forcedBreakers() (views []changeView) {

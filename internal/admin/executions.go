@@ -24,6 +24,7 @@ const (
 // executionView is one element of GET executions. Where its owner can ask for it too (GET /-/executions/), the members have the
 // same names.
 type executionView struct {
+	ID          string     `json:"id"` // as elements of lists have; the same as Ref
 	Ref         string     `json:"operation_ref"`
 	State       string     `json:"state"` // absent: settled as not executed, the key is free
 	Executed    string     `json:"executed"`
@@ -40,7 +41,7 @@ type executionView struct {
 
 func viewOf(e dedup.Execution) executionView {
 	return executionView{
-		Ref: e.Ref, State: e.State.String(), Executed: executed(e).String(), Route: e.Route, Attempt: e.Attempt, Status: e.Status, Location: e.Location,
+		ID: e.Ref, Ref: e.Ref, State: e.State.String(), Executed: executed(e).String(), Route: e.Route, Attempt: e.Attempt, Status: e.Status, Location: e.Location,
 		RequestID: e.RequestID, FirstSeen: instant(e.FirstSeen), LeaseUntil: instant(e.LeaseUntil), AnswerUntil: instant(e.AnswerUntil), KeyUntil: instant(e.KeyUntil),
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
 
-// postRevocation voids tokens at once: {"issuer","jti"}, {"issuer","sid"} or {"issuer","sub","before"}. An issuer that there is
-// not is 404; one whose revocation is off, and what is no revocation, 400; no room 503. When the other gateways could not be told,
+// postRevocation voids tokens at once: {"issuer","jti"}, {"issuer","sid"} or {"issuer","sub","before"}. The issuer is its name in
+// the document, or the iss of its tokens when one issuer alone has it. One that there is not is 404; one whose revocation is off, and what is no revocation, 400; no room 503. When the other gateways could not be told,
 // the answer is 503, too, and says that the tokens are void here: the others are told as soon as they can be.
 func (s *Server) postRevocation(c *fiber.Ctx) error {
 	r, err := auth.ParseRevocation(c.Body())

@@ -44,6 +44,9 @@ func TestRevocations(t *testing.T) {
 	r.asks(200, nil, "POST", "/api/v1/revocations", `{"issuer":"main","sub":"bob"}`)
 	r.wrote(pipeline.Unauthenticated, "main", "bob", "/w/a", "k-2")
 	r.wrote(0, "main", "carol", "/w/a", "k-3")
+	r.asks(200, nil, "POST", "/api/v1/revocations", `{"issuer":"https://id.test/","sub":"carol"}`) // the iss of the token does, too
+	r.wrote(pipeline.Unauthenticated, "main", "carol", "/w/a", "k-4")
+	r.refuses(404, "not-found", "POST", "/api/v1/revocations", `{"issuer":"https://id.test","sub":"carol"}`)
 }
 
 // While Redis is down a revocation takes effect here, and the answer says that it does nowhere else; later all are told.

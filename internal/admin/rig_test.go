@@ -79,7 +79,7 @@ func newRig(t *testing.T, routes string) *rig {
 	up := httptest.NewServer(http.HandlerFunc(r.upstream))
 	t.Cleanup(up.Close)
 	logger := slog.New(slog.NewJSONHandler(r.log, nil))
-	metrics := observe.NewMetrics(observe.BuildInfo{})
+	metrics := observe.NewMetrics(observe.BuildInfo{Version: "v9.8.7"})
 	doc := r.document(strings.ReplaceAll(routes, "@UP@", fmt.Sprintf("%q", up.URL)))
 	g, err := gateway.New(doc, gateway.NewState(metrics, observe.New(metrics, nil, slog.New(slog.DiscardHandler)), slog.New(slog.DiscardHandler)))
 	if err != nil {
@@ -175,6 +175,7 @@ func (r *rig) refuses(status int, kind, method, path, body string, fields ...str
 }
 
 type seen struct {
+	ID          string
 	Ref         string `json:"operation_ref"`
 	State       string
 	Executed    string

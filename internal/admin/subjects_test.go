@@ -86,6 +86,17 @@ func TestEraseRefusals(t *testing.T) {
 	}
 }
 
+// Where no route protects writes there is nothing to erase, and that is an answer, not an outage.
+func TestEraseWithoutRecords(t *testing.T) {
+	r := newRig(t, strings.Replace(rigRoutes[:strings.Index(rigRoutes, "  - { id: open")], "dedup: { key: required, keep: { answer: 1h, key: 2h } }, ", "", 1))
+	if e := r.erase("alice"); e.Subject != "alice" || e.Records != 0 || e.Answers != 0 || e.InFlight != 0 || len(e.Receipt) != 22 {
+		t.Errorf("%+v", e)
+	}
+	if log := r.log.String(); !strings.Contains(log, `"change":"erase subject","by":"0.0.0.0:0","ok":true`) {
+		t.Error(log)
+	}
+}
+
 // When the store is down, all three say so, and nothing of the question stands in the log.
 func TestStoreDown(t *testing.T) {
 	r := newRig(t, fmt.Sprintf("state: { path: %q }\n", t.TempDir())+strings.TrimPrefix(rigRoutes, inMemory))

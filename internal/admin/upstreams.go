@@ -99,7 +99,9 @@ func (s *Server) guards(v *upstreamView, cfg config.UpstreamConfig, now time.Tim
 	}
 }
 
-func (s *Server) upstreams(c *fiber.Ctx) error {
+func (s *Server) upstreams(c *fiber.Ctx) error { return c.JSON(s.upstreamViews()) }
+
+func (s *Server) upstreamViews() []upstreamView {
 	snap, now := s.gateway.Snapshot(), time.Now()
 	views := []upstreamView{}
 	for _, name := range slices.Sorted(maps.Keys(snap.Upstreams)) {
@@ -123,7 +125,7 @@ func (s *Server) upstreams(c *fiber.Ctx) error {
 		s.guards(&v, snap.Document.Upstreams[name], now)
 		views = append(views, v)
 	}
-	return c.JSON(views)
+	return views
 }
 
 // drain takes a target out of use, or with DELETE back into it. n counts as GET upstreams does; the address of a target may
@@ -173,9 +175,17 @@ type limitView struct {
 }
 
 func (s *Server) limits(c *fiber.Ctx) error {
-	plain, err := s.document()
+	views, err := s.limitViews()
 	if err != nil {
 		return err
+	}
+	return c.JSON(views)
+}
+
+func (s *Server) limitViews() ([]limitView, error) {
+	plain, err := s.document()
+	if err != nil {
+		return nil, err
 	}
 	rows, _ := plain["rate_limits"].(map[string]any)
 	doc := s.gateway.Snapshot().Document
@@ -192,7 +202,7 @@ func (s *Server) limits(c *fiber.Ctx) error {
 		}
 		views = append(views, v)
 	}
-	return c.JSON(views)
+	return views, nil
 }
 
 func viewOfLimit(name string, cfg ratelimit.Config) limitView {

@@ -27,7 +27,7 @@ const maxRevokedLength = 1 << 10
 // Revocation is what the admin API takes: the tokens of an issuer with one jti, of one session, or of one subject that were
 // issued before a moment.
 type Revocation struct {
-	Issuer string    // its name in the document
+	Issuer string    // its name in the document, or the iss of its tokens when no other issuer has it
 	JTI    string    // exactly one of JTI, SID and Sub
 	SID    string    // a session, the claim sid
 	Sub    string    // a subject
@@ -77,7 +77,7 @@ func parseMoment(raw jsontext.Value) (time.Time, error) {
 // fails the error says so, and what was revoked here stays revoked. The entry is kept for as long as a token that it is
 // about can live: max_lifetime as it is now, and twice the leeway.
 func (a *Authority) Revoke(ctx context.Context, r Revocation, now time.Time) error {
-	i := a.issuers[r.Issuer]
+	i := a.called(r.Issuer)
 	switch {
 	case i == nil:
 		return fmt.Errorf("%w: %q", ErrNoIssuer, r.Issuer)
@@ -102,6 +102,24 @@ func (a *Authority) Revoke(ctx context.Context, r Revocation, now time.Time) err
 		}
 	}
 	return nil
+}
+
+// called gives the issuer of a name in the document, else the only one whose tokens have it as iss; nil when there is none.
+func (a *Authority) called(name string) *issuer {
+	if i := a.issuers[name]; i != nil {
+		return i
+	}
+	var found *issuer
+	for _, i := range a.issuers {
+		switch {
+		case i.cfg.Issuer != name:
+		case found != nil:
+			return nil // two have it: whose tokens are meant nobody can say
+		default:
+			found = i
+		}
+	}
+	return found
 }
 
 // Revocations is the list that requests are judged by, for whoever merges a Store's news into it.

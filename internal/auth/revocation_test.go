@@ -68,6 +68,32 @@ func TestCase48Revoked(t *testing.T) {
 	}
 }
 
+// An issuer is called by its name, or by what its tokens call it; a name goes first, and an iss of two is nobody's.
+func TestRevokeByNameOrIss(t *testing.T) {
+	named, twin := revocable(), revocable()
+	named.Issuer = "https://named.test/"
+	twin.Issuer = "https://twins.test/"
+	taken := revocable()
+	taken.Issuer = "named"
+	a, err := NewAuthority(map[string]IssuerConfig{"main": revocable(), "named": named, "taken": taken, "one": twin, "two": twin}, nil, Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.Close)
+	for name, want := range map[string]string{"main": "main", revocable().Issuer: "main", "named": "named", "https://named.test/": "named", "taken": "taken", "one": "one", "https://twins.test/": "", "": "", "nobody": ""} {
+		got := ""
+		if i := a.called(name); i != nil {
+			got = i.name
+		}
+		if got != want {
+			t.Errorf("%q is %q, wanted %q", name, got, want)
+		}
+	}
+	if err := a.Revoke(t.Context(), Revocation{Issuer: "https://twins.test/", JTI: "1"}, time.Now()); !errors.Is(err, ErrNoIssuer) {
+		t.Error(err)
+	}
+}
+
 // A reload revives nothing: the list goes over to the next authority.
 func TestReloadKeepsRevocations(t *testing.T) {
 	r, a := revoking(t, Deps{})

@@ -170,31 +170,3 @@ const keyField = "Idempotency-Key"
 
 // AttemptField numbers the dispatches of a keyed write. It is the gateway's: a client's is taken away on every route.
 const AttemptField = "Idempotency-Attempt"
-
-type keyCase uint8
-
-const (
-	keyAbsent keyCase = iota
-	keyBroken
-	keyFine
-)
-
-// requestKey finds the client's key. Two fields are broken even when they agree. The key is borrowed.
-func requestKey(r pipeline.Request) ([]byte, keyCase) {
-	var found []byte
-	n := 0
-	for i := range r.Fields() {
-		if name, value := r.Field(i); wire.EqualFold(name, keyField) {
-			found = value
-			n++
-		}
-	}
-	if n == 0 {
-		return nil, keyAbsent
-	}
-	key, ok := wire.ParseKey(found)
-	if n > 1 || !ok {
-		return nil, keyBroken
-	}
-	return key, keyFine
-}

@@ -67,13 +67,11 @@ func New(cfg Config, facts Facts, records *Records, admits Admits, rec Recorder)
 		g.scope = facts.Upstream
 	}
 	if cfg.Client != clientSubject {
-		name, ok := strings.CutPrefix(cfg.Client, "header:")
-		if !ok || name == "" {
+		if name, ok := strings.CutPrefix(cfg.Client, "header:"); !ok || name == "" {
 			return nil, fmt.Errorf("dedup: client %q is neither subject nor header:X-Name", cfg.Client)
 		}
-		g.clientHeader = name
 	}
-	if facts.Anonymous && g.clientHeader == "" {
+	if facts.Anonymous && cfg.Client == clientSubject {
 		return nil, errors.New("dedup: a route with auth: none has to say whose key it is: client: header:X-Name")
 	}
 	if rec == nil {
@@ -97,29 +95,27 @@ func (silent) ShortKey(string)      {}
 func (silent) LateRetry(string)     {}
 
 type guard struct {
-	cfg          Config
-	facts        Facts
-	records      *Records
-	admits       Admits
-	recorder     Recorder
-	next         pipeline.Handler
-	ignored      pipeline.Handler // next, for methods that are not protected
-	scope        string
-	clientHeader string // "" means the authenticated subject
-	kept         answer.Headers
+	cfg      Config
+	facts    Facts
+	records  *Records
+	admits   Admits
+	recorder Recorder
+	next     pipeline.Handler
+	ignored  pipeline.Handler // next, for methods that are not protected
+	scope    string
+	kept     answer.Headers
 }
 
 // Serve implements pipeline.Handler.
 func (g *guard) Serve(ctx context.Context, x *pipeline.Exchange) error {
-	if !g.protects(x.Request.Method()) {
+	key, protected, refusal := g.cfg.KeyOf(x.Request)
+	switch {
+	case !protected:
 		return pass(ctx, x, g.ignored)
-	}
-	key, found := requestKey(x.Request)
-	if found == keyAbsent && g.cfg.Key != "required" {
+	case refusal != 0:
+		return g.refuseKey(x, refusal)
+	case key == nil:
 		return pass(ctx, x, g.next)
-	}
-	if found != keyFine {
-		return g.refuseKey(x, found)
 	}
 	g.lookAtKey(key)
 	named, err := g.client(x)
@@ -158,15 +154,6 @@ func (g *guard) body(x *pipeline.Exchange) ([]byte, error) {
 	return body, err
 }
 
-func (g *guard) protects(method []byte) bool {
-	for _, m := range g.cfg.Methods {
-		if string(method) == m {
-			return true
-		}
-	}
-	return false
-}
-
 // pass is for what is not protected here. A refusal that was left for us to decide on stands.
 func pass(ctx context.Context, x *pipeline.Exchange, next pipeline.Handler) error {
 	if x.Deferred != nil {
@@ -175,16 +162,11 @@ func pass(ctx context.Context, x *pipeline.Exchange, next pipeline.Handler) erro
 	return next.Serve(ctx, x)
 }
 
-// client checks that it is known whose key it is, and gives the header that says so, if one does. A key of nobody would be
-// everybody's.
+// client checks that it is known whose key it is, and gives the header that says so, if one does.
 func (g *guard) client(x *pipeline.Exchange) (named []byte, err error) {
-	if g.clientHeader == "" && !x.Client.Anonymous() {
-		return nil, nil
-	}
-	if g.clientHeader != "" {
-		if named = single(x.Request, g.clientHeader); len(named) > 0 {
-			return named, nil
-		}
+	named, ok := g.cfg.ClientOf(x)
+	if ok {
+		return named, nil
 	}
 	if x.Deferred != nil {
 		return nil, x.Deferred

@@ -38,13 +38,13 @@ func refuse(x *pipeline.Exchange, kind pipeline.Refusal, p pipeline.Problem) err
 }
 
 // refuseKey answers a key that is missing or broken. A spent limit goes first: such a storm stays bounded.
-func (g *guard) refuseKey(x *pipeline.Exchange, found keyCase) error {
+func (g *guard) refuseKey(x *pipeline.Exchange, kind pipeline.Refusal) error {
 	if x.Deferred != nil {
 		return x.Deferred
 	}
-	kind, word := pipeline.KeyMissing, ResultMissing
-	if found == keyBroken {
-		kind, word = pipeline.KeyInvalid, ResultInvalid
+	word := ResultMissing
+	if kind == pipeline.KeyInvalid {
+		word = ResultInvalid
 	}
 	g.record(word)
 	x.Response.Set("Link", describedBy)

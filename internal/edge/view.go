@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/oncegate/oncegate/internal/pipeline"
@@ -52,4 +53,19 @@ func (v *View) Strip(names pipeline.Names) {
 // Strips reports that fields of this name were stripped.
 func (v *View) Strips(name []byte) bool {
 	return slices.ContainsFunc(v.struck, func(names pipeline.Names) bool { return names.Has(name) })
+}
+
+// RefusalOf is what a client is told of a fault of its request's head.
+func RefusalOf(err error) pipeline.Refusal {
+	switch {
+	case errors.Is(err, wire.HeaderTooLarge):
+		return pipeline.HeaderTooLarge
+	case errors.Is(err, wire.MethodNotAllowed):
+		return pipeline.MethodNotAllowed
+	case errors.Is(err, wire.ExpectationFailed):
+		return pipeline.ExpectationFailed
+	case errors.Is(err, wire.VersionNotSupported):
+		return pipeline.VersionNotSupported
+	}
+	return pipeline.BadRequest
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"strings"
 
 	"github.com/oncegate/oncegate/internal/auth"
@@ -160,6 +159,11 @@ func Explain(w io.Writer, doc *config.Document, x *pipeline.Exchange, logger *sl
 		fmt.Fprintln(w, "=> version: it has ended: 410 gone")
 		return pipeline.Gone
 	}
+	if err := forwarded(x, admit(int64(*r.Body))); err != nil {
+		kind := pipeline.KindOf(err)
+		fmt.Fprintf(w, "=> admit refuses: %d %s: a body of %d bytes, at most %s\n", kind.Status(), kind.Slug(), x.Request.ContentLength(), r.Body)
+		return err
+	}
 	words, verdict := decide(doc, r, x, logger)
 	if verdict != nil {
 		kind := pipeline.KindOf(verdict)
@@ -194,21 +198,25 @@ func describeOthers(w io.Writer, candidates []routes.Candidate, taker string) {
 	}
 }
 
-// keyed says whether the request is a keyed write of its route.
+// keyed says whether the request is a keyed write of its route, as the layer itself judges it.
 func keyed(d *dedup.Config, x *pipeline.Exchange) (string, error) {
-	key := x.Request.Header("Idempotency-Key")
-	method := string(x.Request.Method())
-	switch {
-	case d == nil && key == nil:
+	if d == nil && x.Request.Header("Idempotency-Key") == nil {
 		return "the route protects no writes", nil
-	case d == nil:
+	}
+	if d == nil {
 		return "the route protects no writes; the key passes with Idempotency-Status: ignored", nil
-	case !slices.Contains(d.Methods, method):
-		return fmt.Sprintf("%s is not among %s: passes unprotected", method, strings.Join(d.Methods, " ")), nil
-	case key == nil && d.Key == "required":
-		return "refuses: 400 key-missing", pipeline.KeyMissing
+	}
+	key, protected, refusal := d.KeyOf(x.Request)
+	switch {
+	case !protected:
+		return fmt.Sprintf("%s is not among %s: passes unprotected", x.Request.Method(), strings.Join(d.Methods, " ")), nil
+	case refusal != 0:
+		return fmt.Sprintf("refuses: %d %s", refusal.Status(), refusal.Slug()), refusal
 	case key == nil:
 		return "no key, which is optional: passes unprotected", nil
+	}
+	if _, ok := d.ClientOf(x); !ok {
+		return "refuses: 400 bad-request: nobody is named whose key it is, client: " + d.Client, pipeline.BadRequest
 	}
 	return "the key is claimed, or its record answers", nil
 }
@@ -242,6 +250,11 @@ func decide(doc *config.Document, r *config.RouteConfig, x *pipeline.Exchange, l
 	if err != nil {
 		return err.Error(), err
 	}
+	return words, forwarded(x, layer)
+}
+
+// forwarded runs a real layer on the request: nil when it passes the request on.
+func forwarded(x *pipeline.Exchange, layer pipeline.Layer) error {
 	end := pipeline.HandlerFunc(func(context.Context, *pipeline.Exchange) error { return nil })
-	return words, pipeline.Compose(end, layer).Serve(context.Background(), x)
+	return pipeline.Compose(end, layer).Serve(context.Background(), x)
 }

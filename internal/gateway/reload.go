@@ -19,7 +19,8 @@ type Reloader struct {
 	logger  *slog.Logger
 
 	mu   sync.Mutex
-	last error // of the newest attempt; nil when it took effect
+	last error     // of the newest attempt; nil when it took effect
+	when time.Time // of the newest attempt
 	seen File
 
 	outside *config.Outside // of the newest attempt
@@ -67,7 +68,7 @@ func (r *Reloader) Reload() error {
 	} else if errors.As(err, &list) && list.Outside != nil {
 		r.follow(list.Outside)
 	}
-	r.last = err
+	r.last, r.when = err, time.Now()
 	r.gateway.state.Metrics.Reload(err == nil)
 	if err != nil {
 		r.logger.Error("reload refused, the running configuration stays", "file", r.path, "error", err.Error())
@@ -82,6 +83,13 @@ func (r *Reloader) Last() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.last
+}
+
+// When is the time of the newest reload, whether it took effect or not; zero: there was none since the start.
+func (r *Reloader) When() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.when
 }
 
 // Problems are the mistakes of the newest reload, one by one.

@@ -31,6 +31,8 @@ type Metrics struct {
 
 	credentials, keyFetches, discarded, addresses, secrets cached[[2]string, prometheus.Counter]
 
+	build BuildInfo
+
 	introspections cached[string, *introspectionCounts]
 
 	upstreams  cached[string, *upstreamCounts]
@@ -42,7 +44,7 @@ type Metrics struct {
 
 // NewMetrics makes the registry, with the collectors of the process and of the Go runtime.
 func NewMetrics(build BuildInfo) *Metrics {
-	m := &Metrics{registry: prometheus.NewRegistry()}
+	m := &Metrics{registry: prometheus.NewRegistry(), build: build}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.addRoutes()
 	m.decisions.make = m.counters("gateway_ratelimit_decisions_total", "Decisions of rate limits.", "policy", "decision")
@@ -63,6 +65,9 @@ func NewMetrics(build BuildInfo) *Metrics {
 	add(m, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "gateway_access_log_dropped_total", Help: "Log lines that never reached the sink."}, m.linesDropped))
 	return m
 }
+
+// Build is what the binary says of itself.
+func (m *Metrics) Build() BuildInfo { return m.build }
 
 func (m *Metrics) addRoutes() {
 	m.routes.make = newRouteCounts

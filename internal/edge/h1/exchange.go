@@ -1,7 +1,6 @@
 package h1
 
 import (
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -9,6 +8,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/oncegate/oncegate/internal/edge"
 	"github.com/oncegate/oncegate/internal/pipeline"
 	"github.com/oncegate/oncegate/internal/wire"
 )
@@ -64,7 +64,7 @@ func (ex *exchange) check() error {
 	if err != nil {
 		ex.identify()
 		ex.giveUp()
-		return refusalOf(err)
+		return edge.RefusalOf(err)
 	}
 	if !ex.conn.vouched() { // on a new connection the client learns from the handshake that it has to have another certificate
 		ex.identify()
@@ -105,20 +105,6 @@ func (ex *exchange) identify() {
 	} else {
 		ex.ID = wire.AppendRequestID(ex.id[:0])
 	}
-}
-
-func refusalOf(err error) error {
-	switch {
-	case errors.Is(err, wire.HeaderTooLarge):
-		return pipeline.HeaderTooLarge
-	case errors.Is(err, wire.MethodNotAllowed):
-		return pipeline.MethodNotAllowed
-	case errors.Is(err, wire.ExpectationFailed):
-		return pipeline.ExpectationFailed
-	case errors.Is(err, wire.VersionNotSupported):
-		return pipeline.VersionNotSupported
-	}
-	return pipeline.BadRequest
 }
 
 // run has the handler answer, or refuse what the door refused. A panic is an internal error, never the end of the process.

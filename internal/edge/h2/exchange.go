@@ -2,7 +2,6 @@ package h2
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
@@ -98,7 +97,7 @@ func (ex *exchange) run() (err error) {
 	err = ex.req.begin(ex.in, &ex.edge.limits)
 	ex.identify()
 	if err != nil {
-		return ex.refused(refusalOf(err))
+		return ex.refused(edge.RefusalOf(err))
 	}
 	if c, _ := ex.gone.Value(connectionKey{}).(*connection); !ex.edge.vouched(c) {
 		ex.part = true // on a new connection the client learns from the handshake that it has to have another certificate
@@ -121,18 +120,6 @@ func (ex *exchange) identify() {
 	} else {
 		ex.ID = wire.AppendRequestID(ex.id[:0])
 	}
-}
-
-func refusalOf(err error) error {
-	switch {
-	case errors.Is(err, wire.HeaderTooLarge):
-		return pipeline.HeaderTooLarge
-	case errors.Is(err, wire.MethodNotAllowed):
-		return pipeline.MethodNotAllowed
-	case errors.Is(err, wire.ExpectationFailed):
-		return pipeline.ExpectationFailed
-	}
-	return pipeline.BadRequest
 }
 
 // refused lets the handler see what never reaches it.
