@@ -36,6 +36,10 @@ func (v *View) Field(i int) (name, value []byte) { return v.Head.At(i) }
 func (v *View) ContentLength() int64             { return v.Head.ContentLength() }
 func (v *View) LimitBody(max int64)              { v.Limit = max }
 
+// Methods is the Allow of a 405 for CONNECT and TRACE, which no route takes: the methods that routes usually take. Which of them
+// the path has, nobody looked up.
+const Methods = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+
 // Strip drops every field that names holds, in trailers too.
 func (v *View) Strip(names pipeline.Names) {
 	v.struck = append(v.struck, names)

@@ -1,16 +1,82 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"math/rand/v2"
 )
 
-const maxRequestID = 128
+const (
+	requestID    = "X-Request-Id"
+	maxRequestID = 128
+)
 
 // ValidRequestID reports whether a caller's request id may be kept: 1 to 128 visible ASCII characters.
 func ValidRequestID(id []byte) bool {
 	return len(id) > 0 && len(id) <= maxRequestID && allOf(id, charVisible)
+}
+
+// RequestID is the caller's request id; nil when there is none that may be kept, or more than one.
+func (f *Fields) RequestID() []byte {
+	if id := f.Get(requestID); ValidRequestID(id) && f.Count(requestID) == 1 {
+		return id
+	}
+	return nil
+}
+
+// FindRequestID is RequestID of a head that can't be read, or was not read to its end: of its lines but the first, exactly one
+// complete one has that name, and a valid id. Nil also when its lines can't be told apart: a bare CR or LF, a folded line.
+func FindRequestID(head []byte) []byte {
+	if !mentionsRequestID(head) {
+		return nil
+	}
+	var id []byte
+	first, found := true, false
+	for {
+		i := bytes.IndexByte(head, '\n')
+		cr := bytes.IndexByte(head, '\r')
+		if i < 0 {
+			if cr >= 0 && cr != len(head)-1 {
+				return nil
+			}
+			return id
+		}
+		line := head[:max(i-1, 0)]
+		switch {
+		case cr != i-1:
+			return nil
+		case len(line) > 0 && isSpace(line[0]):
+			return nil
+		case first:
+			first = len(line) == 0 // RFC 9112 2.2: empty lines may come before
+		case namesRequestID(line):
+			if id = trimSpace(line[len(requestID)+1:]); found || line[len(requestID)] != ':' || !ValidRequestID(id) {
+				return nil
+			}
+			found = true
+		}
+		head = head[i+1:]
+	}
+}
+
+// mentionsRequestID is for heads of all kinds, of which most don't: a look at where each line's name would end.
+func mentionsRequestID(head []byte) bool {
+	for {
+		i := bytes.IndexByte(head, '\n')
+		if i < 0 {
+			return false
+		}
+		if head = head[i+1:]; namesRequestID(head) {
+			return true
+		}
+	}
+}
+
+// namesRequestID takes a line with blanks behind the name, too, which is malformed.
+func namesRequestID(line []byte) bool {
+	n := len(requestID)
+	return len(line) > n && (line[n] == ':' || isSpace(line[n])) && EqualFold(line[:n], requestID)
 }
 
 // AppendRequestID appends a fresh id: 32 hex digits from the runtime's ChaCha8 generator, seeded by the system.

@@ -24,6 +24,56 @@ func TestRequestID(t *testing.T) {
 	}
 }
 
+func TestFindRequestID(t *testing.T) {
+	for head, want := range map[string]string{
+		"":                             "",
+		"GET /":                        "",
+		"GET /\r\n":                    "",
+		"GET /\r\nX-Request-Id: a\r\n": "a",
+		"GET /\r\nx-request-id:\ta \r\nB: c\r\n\r\n":                  "a",
+		"\r\n\r\nGET /\r\nX-Request-Id:a\r\n":                         "a",
+		"GET /\r\nX-Request-Id: a\r\nB\r":                             "a",
+		"GET /\r\nX-Request-Id: a\r\nno colon\r\n":                    "a",
+		"GET /\r\nX-Request-Id: a":                                    "",
+		"GET /\r\nX-Request-Id: a\r":                                  "",
+		"X-Request-Id: a\r\n":                                         "",
+		"GET /\r\nX-Request-Id\r\n":                                   "",
+		"GET /\r\nX-Request-Id:\r\n":                                  "",
+		"GET /\r\nX-Request-Id: a b\r\n":                              "",
+		"GET /\r\nX-Request-Ids: a\r\n":                               "",
+		"GET /\r\nX_Request_Id: a\r\n":                                "",
+		"GET /\r\nX-Request-Id: a\r\nX-Request-Id: a\r\n":             "",
+		"GET /\r\nX-Request-Id: a\r\nX-Request-Id :b\r\n":             "",
+		"GET /\r\nX-Request-Id: " + strings.Repeat("a", 129) + "\r\n": "",
+		"GET /\nX-Request-Id: a\r\n":                                  "",
+		"GET /\r\nX-Request-Id: a\n":                                  "",
+		"GET /\r\nX-Request-Id: a\r\n\tb\r\n":                         "",
+		"GET /\r\nX-Request-Id: a\r\nB\rC":                            "",
+		"GET /\rX-Request-Id: b\r\nX-Request-Id: a\r\n":               "",
+	} {
+		if got := string(FindRequestID([]byte(head))); got != want {
+			t.Errorf("%q: %q, want %q", head, got, want)
+		}
+	}
+}
+
+// Of what can be read, both readings say the same.
+func FuzzFindRequestID(f *testing.F) {
+	f.Add([]byte("Host: a\r\nX-Request-Id: a\r\n\r\n"))
+	f.Add([]byte("X-Request-Id: a\r\nx-request-id:b\r\n\r\n"))
+	f.Add([]byte("A: b\r\n c\r\n"))
+	f.Fuzz(func(t *testing.T, lines []byte) {
+		var fields Fields
+		got := FindRequestID(append([]byte("GET / HTTP/1.1\r\n"), lines...))
+		if got != nil && !ValidRequestID(got) {
+			t.Errorf("%q", got)
+		}
+		if err := fields.Parse(lines, 100); err == nil && string(got) != string(fields.RequestID()) {
+			t.Errorf("%q, read as %q", got, fields.RequestID())
+		}
+	})
+}
+
 func TestTraceparent(t *testing.T) {
 	const good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	id, parent, flags, ok := ParseTraceparent([]byte(good))

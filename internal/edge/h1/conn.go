@@ -44,6 +44,7 @@ type conn struct {
 	begun  [12]byte               // how the head begins: its method, for one that can't be read
 	bad    bool                   // the head has a line that ends without CR, or does not begin like one
 	cr     bool                   // its last byte was CR
+	draft  draft                  // what is known of it, should it be unreadable
 	spare  *spare                 // bytes read beyond a head; nil when there are none
 	tunnel atomic.Pointer[tunnel] // what the connection has become; nil: it speaks HTTP
 	body   body                   // of the running request; what is left of it is read before the next head
@@ -71,6 +72,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	if n == 0 {
 		c.spare = c.spare.release()
 		if n, err = c.readHead(p); n == 0 {
+			c.draft.breakOff(err)
 			return 0, err
 		}
 	}
@@ -81,6 +83,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		cut = n
 	}
 	c.judge(p[:cut], whole)
+	c.draft.add(p, cut, whole)
 	c.spare = c.spare.putBack(p[cut:n])
 	c.head += cut
 	return cut, err

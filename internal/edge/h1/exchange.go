@@ -62,12 +62,16 @@ func (ex *exchange) check() error {
 		err = wire.BadRequest
 	}
 	if err != nil {
-		ex.identify()
+		ex.identify(false)
 		ex.giveUp()
-		return edge.RefusalOf(err)
+		refusal := edge.RefusalOf(err)
+		if refusal == pipeline.MethodNotAllowed {
+			ex.resp.Set("Allow", []byte(edge.Methods))
+		}
+		return refusal
 	}
 	if !ex.conn.vouched() { // on a new connection the client learns from the handshake that it has to have another certificate
-		ex.identify()
+		ex.identify(true)
 		ex.giveUp()
 		return pipeline.Misdirected
 	}
@@ -83,7 +87,7 @@ func (ex *exchange) check() error {
 		ex.RequestTrailers = announced(names)
 	}
 	ex.Switch.Asked = head.WebSocket() && string(method) == "GET"
-	ex.identify()
+	ex.identify(true)
 	return nil
 }
 
@@ -95,14 +99,16 @@ func (ex *exchange) giveUp() {
 }
 
 // identify finds out who asks, as far as proxies can be believed, and what the request is called.
-func (ex *exchange) identify() {
+func (ex *exchange) identify(readable bool) {
 	from := ex.edge.proxies.Resolve(ex.Peer.Addr(), &ex.req.Head.Fields)
 	ex.ClientIP = from.Client
 	ex.Hops, ex.Asked = from.Chain, from.Host
 	ex.Secure = ex.conn.secure || from.Proto == "https"
-	if id := ex.req.Head.Get("X-Request-Id"); wire.ValidRequestID(id) && ex.req.Head.Count("X-Request-Id") == 1 {
-		ex.ID = id
-	} else {
+	id := ex.req.Head.RequestID()
+	if !readable {
+		id = ex.conn.draft.id
+	}
+	if ex.ID = id; len(id) == 0 {
 		ex.ID = wire.AppendRequestID(ex.id[:0])
 	}
 }

@@ -25,10 +25,13 @@ func (e *Edge) unreadable(ctx *fasthttp.RequestCtx, err error) {
 	ex := e.begin(ctx, c)
 	ex.req.begin(c.method(), 0)
 	ex.req.Head.Reset()
-	ex.identify()
+	ex.identify(false)
 	ex.giveUp()
 	ctx.Response.SkipBody = ex.isHead()
 	var refusal error = faultOf(err)
+	if c.draft.left {
+		refusal = pipeline.ClientGone
+	}
 	if c.head > 0 {
 		refusal = ex.refused(refusal)
 	}

@@ -46,7 +46,7 @@ var exchanges = sync.Pool{New: func() any {
 // ServeHTTP implements http.Handler. A panic with http.ErrAbortHandler has net/http reset the stream.
 func (e *Edge) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	ex := e.begin(w, q)
-	whole, waits := false, false
+	whole, waits, indivisible := false, time.Duration(0), false
 	defer func() {
 		if v := recover(); v != nil {
 			_ = e.panicked(v)
@@ -55,13 +55,14 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		if !whole {
 			panic(http.ErrAbortHandler)
 		}
-		if waits { // with nothing held any more
-			linger(w, q)
+		if waits > 0 { // with nothing held any more
+			linger(w, q, waits, indivisible)
 		}
 	}()
 	ex.prepare(ex.run())
-	whole = ex.send()
-	waits = whole && ex.lingers()
+	if whole = ex.send(); whole {
+		waits, indivisible = ex.lingers(), ex.indivisible()
+	}
 }
 
 func (e *Edge) begin(w http.ResponseWriter, q *http.Request) *exchange {
@@ -95,9 +96,13 @@ func (ex *exchange) run() (err error) {
 		}
 	}()
 	err = ex.req.begin(ex.in, &ex.edge.limits)
-	ex.identify()
+	ex.identify(err == nil)
 	if err != nil {
-		return ex.refused(edge.RefusalOf(err))
+		refusal := edge.RefusalOf(err)
+		if refusal == pipeline.MethodNotAllowed {
+			ex.resp.Set("Allow", []byte(edge.Methods))
+		}
+		return ex.refused(refusal)
 	}
 	if c, _ := ex.gone.Value(connectionKey{}).(*connection); !ex.edge.vouched(c) {
 		ex.part = true // on a new connection the client learns from the handshake that it has to have another certificate
@@ -110,14 +115,16 @@ func (ex *exchange) run() (err error) {
 }
 
 // identify finds out who asks, as far as proxies can be believed, and what the request is called.
-func (ex *exchange) identify() {
+func (ex *exchange) identify(readable bool) {
 	from := ex.edge.proxies.Resolve(ex.Peer.Addr(), &ex.req.Head.Fields)
 	ex.ClientIP = from.Client
 	ex.Hops, ex.Asked = from.Chain, from.Host
 	ex.Secure = ex.TLS != nil || from.Proto == "https"
-	if id := ex.req.Head.Get("X-Request-Id"); wire.ValidRequestID(id) && ex.req.Head.Count("X-Request-Id") == 1 {
-		ex.ID = id
-	} else {
+	id := ex.req.Head.RequestID()
+	if !readable {
+		id = wire.FindRequestID(ex.req.raw)
+	}
+	if ex.ID = id; id == nil {
 		ex.ID = wire.AppendRequestID(ex.id[:0])
 	}
 }
