@@ -237,7 +237,7 @@ func TestTrace(t *testing.T) {
 	seen := map[[16]byte]bool{}
 	for _, parent := range []string{"", "nonsense", strings.ToUpper(known), strings.Replace(known, "0af7651916cd43dd8448eb211c80319c", strings.Repeat("0", 32), 1)} {
 		x := begin(parent, "a=b")
-		if x.Trace.ID == [16]byte{} || seen[x.Trace.ID] || x.Trace.Parent != [8]byte{} || x.Trace.Span == [8]byte{} || x.Trace.State != nil {
+		if x.Trace.ID == [16]byte{} || seen[x.Trace.ID] || x.Trace.Parent != [8]byte{} || x.Trace.Span == [8]byte{} || x.Trace.State != nil || x.Trace.Flags != 3 {
 			t.Errorf("%q: %+v", parent, x.Trace)
 		}
 		seen[x.Trace.ID] = true
