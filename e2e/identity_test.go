@@ -240,7 +240,7 @@ func TestScopesAndClaims(t *testing.T) {
 	ask := func(path string, pairs ...any) (string, string) {
 		return path, "Authorization: Bearer " + hs(t, pairs...)
 	}
-	for _, scope := range []any{omit, "", "orders:read_all", "ORDERS:READ", "orders", "orders:rea", 5, []string{"orders:read"}, "xorders:read orders:write"} {
+	for _, scope := range []any{omit, "", "orders:read_all", "ORDERS:READ", "orders", "orders:rea", 5, []any{"orders:read", 5}, "xorders:read orders:write"} {
 		path, field := ask("/scoped", "scope", scope)
 		got := g.refuses(fmt.Sprint("scope ", scope), missing("orders:read"), path, field)
 		if strings.Contains(got.body, "alice") {
@@ -269,6 +269,7 @@ func TestScopesAndClaims(t *testing.T) {
 	}
 	g.admits("scope", "/scoped", hs(t, "scope", "openid orders:read"))
 	g.admits("scp", "/scoped", hs(t, "scp", []string{"x", "orders:read"}))
+	g.admits("a list", "/scoped", hs(t, "scope", []string{"x", "orders:read"}))
 }
 
 func TestOptionsOfAProtectedRoute(t *testing.T) {
