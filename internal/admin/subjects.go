@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"net/url"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/oncegate/oncegate/internal/dedup/record"
+	"github.com/oncegate/oncegate/internal/gateway"
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
 
@@ -40,12 +42,17 @@ func (s *Server) eraseSubject(c *fiber.Ctx) error {
 	return c.JSON(r)
 }
 
-// erase adds up what went. After an error some may be gone already; to repeat it is harmless. Where no route is
-// protected no store is open, and the counts are zero: what an earlier document stored goes when a route has dedup again.
+// errShut: records of an earlier document may lie in a store that nobody opened.
+var errShut = errors.New("no route has dedup, so the store is not open, and it may hold records of an earlier document")
+
+// erase adds up what went. After an error some may be gone already; to repeat it is harmless.
 func (s *Server) erase(subject string) (did record.Erased, err error) {
 	records := s.gateway.State().Records()
 	if records == nil {
-		return did, nil
+		if gateway.MayHoldRecords(s.gateway.Snapshot().Document.State) {
+			err = errShut
+		}
+		return did, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
 	defer cancel()

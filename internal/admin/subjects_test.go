@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +97,20 @@ func TestEraseWithoutRecords(t *testing.T) {
 	if log := r.log.String(); !strings.Contains(log, `"change":"erase subject","by":"0.0.0.0:0","ok":true`) {
 		t.Error(log)
 	}
+}
+
+// What an earlier document stored may lie in a store that no route opens: then nobody is told that nothing is there.
+func TestEraseInAStoreThatIsShut(t *testing.T) {
+	folder := t.TempDir()
+	text := fmt.Sprintf("state: { path: %q }\n", folder) + strings.TrimPrefix(strings.Replace(rigRoutes[:strings.Index(rigRoutes, "  - { id: open")], "dedup: { key: required, keep: { answer: 1h, key: 2h } }, ", "", 1), inMemory)
+	r := newRig(t, text)
+	if e := r.erase("alice"); e.Records != 0 {
+		t.Errorf("%+v", e)
+	}
+	if err := os.Mkdir(filepath.Join(folder, "dedup"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r.refuses(503, "store-unavailable", "DELETE", "/api/v1/subjects/alice", "")
 }
 
 // When the store is down, all three say so, and nothing of the question stands in the log.

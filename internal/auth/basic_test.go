@@ -235,7 +235,7 @@ func TestUnknownUsersTakeAsLong(t *testing.T) {
 			best[name] = min(best[name], time.Since(start))
 		}
 	}
-	if ratio := float64(best["anna"]) / float64(best["nobody"]); ratio < 0.25 || ratio > 4 { // without a hash it is a thousandth
+	if ratio := float64(best["anna"]) / float64(best["nobody"]); ratio < 0.05 || ratio > 20 { // without a hash it is a thousandth; a busy machine makes single hashes six times slower
 		t.Errorf("known %v, unknown %v", best["anna"], best["nobody"])
 	}
 }

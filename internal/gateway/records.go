@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -66,6 +68,20 @@ func (s *State) Records() *dedup.Records {
 	return s.records.Records
 }
 
+// MayHoldRecords tells of a store that was never opened whether it may hold records all the same, of a document before.
+func MayHoldRecords(cfg config.StateConfig) bool {
+	switch cfg.Store {
+	case "memory":
+		return false
+	case "redis":
+		return true
+	}
+	_, err := os.Stat(embeddedPath(cfg))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+func embeddedPath(cfg config.StateConfig) string { return filepath.Join(cfg.Path, "dedup") }
+
 // look has the open records looked at now: a document has come into force, whose status checks may settle some of them.
 func (s *State) look() {
 	s.mu.Lock()
@@ -106,7 +122,7 @@ func (s *State) open(cfg config.StateConfig, r *records, deps *dedup.Deps) (dedu
 	case "redis":
 		return s.openRedis(cfg, r, deps)
 	}
-	store, err := embedded.Open(filepath.Join(cfg.Path, "dedup"), embedded.Options{Log: s.Logger})
+	store, err := embedded.Open(embeddedPath(cfg), embedded.Options{Log: s.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("opening state.path %s: %w", cfg.Path, err)
 	}
