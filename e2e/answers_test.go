@@ -95,6 +95,7 @@ func TestLabelsComeFromTheDocument(t *testing.T) {
 	for _, c := range [][2]string{{"GET", "/any/secret-path?token=s3cr3t"}, {"PURGEALL", "/any/x"}, {"GET", "/secret-nowhere"}, {"GET", "/users/secret-user"}} {
 		speak(t, g.address, line(c[0], c[1], "X-Request-Id: id-of-mine", `User-Agent: "quoted"`))
 	}
+	g.eventually("the lines, which come when all is counted", func() bool { return strings.Count(g.log.String(), `"msg":"request"`) >= 4 })
 	status, text := g.get(g.admin, "/metrics")
 	if status != 200 || strings.Contains(text, "secret-") || strings.Contains(text, "PURGEALL") || strings.Contains(text, "gw.test") {
 		t.Error("a metric shows what a client wrote")
@@ -106,7 +107,6 @@ func TestLabelsComeFromTheDocument(t *testing.T) {
 			t.Errorf("no %s", want)
 		}
 	}
-	g.eventually("the lines", func() bool { return strings.Count(g.log.String(), `"msg":"request"`) >= 4 })
 	g.soundLog("s3cr3t")
 	for l := range strings.Lines(g.log.String()) {
 		doc := map[string]any{}

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-const ownTail = "X-Request-Id: ID\r\ntraceparent: 00-ID-SPAN-02\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: A.Example:8080\r\n\r\n"
+const ownTail = "X-Request-Id: ID\r\ntraceparent: 00-ID-SPAN-03\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: A.Example:8080\r\n\r\n"
 
 // Order, case and repetition go upstream as they came; what docs/protocols.md lists is dropped, replaced or added.
 func TestProxyRequestHead(t *testing.T) {
