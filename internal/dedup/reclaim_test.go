@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/oncegate/oncegate/internal/dedup"
+	"github.com/oncegate/oncegate/internal/dedup/record"
 	"github.com/oncegate/oncegate/internal/pipeline"
 )
 
@@ -233,4 +234,39 @@ func TestSentAgainNeedsTheStore(t *testing.T) {
 			r.serve(post(), executed.after(2))
 		})
 	}
+}
+
+// overtakes claims a record for somebody else as soon as it was finished once.
+type overtakes struct {
+	dedup.Store
+	done bool
+}
+
+func (o *overtakes) Finish(ctx context.Context, key record.Key, token record.Token, res record.Result) (record.Outcome, error) {
+	outcome, err := o.Store.Finish(ctx, key, token, res)
+	if !o.done {
+		o.done = true
+		claim := record.Claim{Fingerprint: res.Fingerprint, Token: record.Token{9}, Lease: time.Minute, KeepKey: time.Hour, Grant: true, Reclaim: true}
+		if found, err := o.Store.Begin(ctx, key, claim); err != nil || found.Verdict != record.Acquired {
+			return 0, errors.Join(err, errors.New("the other did not get it"))
+		}
+	}
+	return outcome, err
+}
+
+// TestSentAgainByWhoeverClaimsFirst: between settling and claiming again a duplicate may come. It sends, and nobody else does.
+func TestSentAgainByWhoeverClaimsFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newFleet(t, 1, dedup.Deps{}, dedups)[0]
+		other := &overtakes{Store: r.store.Store}
+		r.store.Store = other
+		r.upstream = func(ctx context.Context, x *pipeline.Exchange) error {
+			x.Effect = pipeline.EffectUnknown
+			if x.Again.Redispatch(ctx) || !other.done {
+				t.Errorf("it may be sent again although another holds the claim (%v)", other.done)
+			}
+			return pipeline.UpstreamFailed
+		}
+		r.serve(post(), sendAgain.with(502).after(1))
+	})
 }

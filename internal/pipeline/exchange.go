@@ -44,7 +44,7 @@ type Exchange struct {
 	Outgoing Outgoing
 	Problem  Problem
 	Switch   Switch
-	Keyed    bool       // a claim is held: the client's leaving does not stop the work, nothing is sent twice, the deadline bounds the body
+	Keyed    bool       // a claim is held: the client's leaving does not stop the work, nothing is sent twice but as Again says, the deadline bounds the body
 	Again    Redispatch // with Keyed: who sends the request again although it may have arrived asks first; nil: nobody may
 	Replayed bool       // the answer comes from the store
 

@@ -1,7 +1,7 @@
 // Package retry makes further calls to an upstream when one has failed, or is slow.
 //
-// It promises: a request is sent again only when no byte of it was sent, or when its method is one that may be repeated, it
-// holds no claim, and its body is still whole in memory; never after its answer began to reach the client; never beyond the
+// It promises: a request is sent again only when no byte of it was sent, or when its method is one that may be repeated, or
+// it is a keyed write whose claim agrees (below), and its body is still whole in memory; never after its answer began to reach the client; never beyond the
 // route's deadline; and all retries of an upstream together stay within one budget. The last answer of an upstream is passed
 // on, not one of our own. It does not pick targets, and it does not know what a breaker is: it asks one question (Ready). A
 // keyed write is sent again only when the first call was proven not to have been sent, or when dedup, which holds its claim,
